@@ -1,0 +1,109 @@
+"""Colour of skin: sRGB, linear RGB, optical density, CIELAB, ITA, erythema and melanin index.
+
+All functions take arrays whose last axis is R, G, B (or L*, a*, b*) and keep the other axes.
+No 8-bit Lab anywhere: its scaling puts the typology angle off by several degrees.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.floating]
+
+OPTICAL_DENSITY_OFFSET = 0.01
+"""Added to linear RGB before the logarithm: keeps black finite (density at most 2)."""
+
+# IEC 61966-2-1:1999, sRGB to CIE XYZ with the D65 white at Y = 1.
+_RGB_TO_XYZ = np.array(
+    [
+        [0.4124564, 0.3575761, 0.1804375],
+        [0.2126729, 0.7151522, 0.0721750],
+        [0.0193339, 0.1191920, 0.9503041],
+    ]
+)
+_D65_WHITE = _RGB_TO_XYZ.sum(axis=1)
+# CIE 15:2018, section 8.2.1: the two constants of the L* curve.
+_LAB_EPSILON = (6.0 / 29.0) ** 3
+_LAB_KAPPA = (29.0 / 3.0) ** 3
+
+
+def srgb_to_linear(srgb: npt.ArrayLike) -> Floats:
+    """Linear RGB in [0, 1] of sRGB in [0, 1] (float) or 0 to 255 (uint8).
+
+    Formula: IEC 61966-2-1:1999, electro-optical transfer function.
+    """
+    values = np.asarray(srgb)
+    if values.dtype == np.uint8:
+        return np.asarray(_LINEAR_OF_BYTE[values], dtype=np.float32)
+    values = values.astype(np.float64, copy=False)
+    return np.asarray(
+        np.where(values <= 0.04045, values / 12.92, ((np.maximum(values, 0) + 0.055) / 1.055) ** 2.4)
+    )
+
+
+def linear_to_srgb(linear: npt.ArrayLike) -> Floats:
+    """SRGB in [0, 1] of linear RGB in [0, 1]; values outside are clipped.
+
+    Formula: IEC 61966-2-1:1999, inverse of :func:`srgb_to_linear`.
+    """
+    values = np.clip(np.asarray(linear), 0.0, 1.0)
+    return np.asarray(
+        np.where(values <= 0.0031308, values * 12.92, 1.055 * values ** (1 / 2.4) - 0.055)
+    )
+
+
+def optical_density(srgb: npt.ArrayLike, offset: float = OPTICAL_DENSITY_OFFSET) -> Floats:
+    """Optical density -log10(linear RGB + offset), float, about -0.004 (white) to 2 (black).
+
+    In this space light and camera gain are offsets and the pigments add up (Beer-Lambert;
+    Tsumura et al., J Opt Soc Am A 1999;16:2169). sRGB as in :func:`srgb_to_linear`.
+    """
+    values = np.asarray(srgb)
+    if values.dtype == np.uint8 and offset == OPTICAL_DENSITY_OFFSET:
+        return np.asarray(_DENSITY_OF_BYTE[values])
+    return np.asarray(-np.log10(srgb_to_linear(values) + offset))
+
+
+def srgb_to_lab(srgb: npt.ArrayLike) -> Floats:
+    """CIELAB (L* 0 to 100, a*, b*; white D65, 2 degree observer) of sRGB, float.
+
+    Formula: CIE 15:2018, section 8.2.1, through XYZ of IEC 61966-2-1:1999.
+    """
+    xyz = srgb_to_linear(srgb) @ _RGB_TO_XYZ.T / _D65_WHITE
+    curve = np.where(xyz > _LAB_EPSILON, np.cbrt(xyz), (_LAB_KAPPA * xyz + 16.0) / 116.0)
+    x, y, z = np.moveaxis(curve, -1, 0)
+    return np.stack([116.0 * y - 16.0, 500.0 * (x - y), 200.0 * (y - z)], axis=-1)
+
+
+def ita_degrees(lab: npt.ArrayLike) -> Floats:
+    """Individual typology angle in degrees of CIELAB, last axis dropped: high is light skin.
+
+    arctan((L* - 50) / b*), the quadrant of a negative b* resolved by arctan2 so that the angle
+    falls with L* throughout (Chardon et al., Int J Cosmet Sci 1991;13:191).
+    """
+    values = np.asarray(lab, dtype=np.float64)
+    return np.asarray(np.degrees(np.arctan2(values[..., 0] - 50.0, np.abs(values[..., 2]))))
+
+
+def erythema_index(srgb: npt.ArrayLike) -> Floats:
+    """Erythema index 100 x (OD green - OD red), last axis dropped: high is red.
+
+    The difference of log reflectance in green and red, haemoglobin's band and its neighbour
+    (Diffey et al., Br J Dermatol 1984;111:663; on RGB cameras Takiwaki, Skin Res Technol 1998).
+    """
+    density = optical_density(srgb)
+    return np.asarray(100.0 * (density[..., 1] - density[..., 0]))
+
+
+def melanin_index(srgb: npt.ArrayLike) -> Floats:
+    """Melanin index 100 x OD red, last axis dropped: high is dark.
+
+    Log inverse reflectance in red, where haemoglobin hardly absorbs (Takiwaki, Skin Res Technol
+    1998; Dawson et al., Phys Med Biol 1980;25:695).
+    """
+    return np.asarray(100.0 * optical_density(srgb)[..., 0])
+
+
+_LINEAR_OF_BYTE = srgb_to_linear(np.arange(256) / 255.0).astype(np.float32)
+_DENSITY_OF_BYTE = (-np.log10(_LINEAR_OF_BYTE.astype(np.float64) + OPTICAL_DENSITY_OFFSET)).astype(
+    np.float32
+)

@@ -1,0 +1,180 @@
+"""What a run can be told: TOML in, :class:`RunConfig` or ``ConfigError`` out.
+
+Every default of training lives here once. Unknown keys are refused.
+"""
+
+import tomllib
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from diascope.errors import ConfigError
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
+
+
+class DataConfig(_Section):
+    """Where training pictures come from and how they are split."""
+
+    rendered_count: int = Field(8000, ge=0, description="pictures rendered for training")
+    rendered_validation: int = Field(600, ge=0, description="pictures rendered for validation")
+    rendered_share: Share = Field(0.5, description="share of each batch that is rendered")
+    validation_share: float = Field(0.2, gt=0.0, lt=1.0, description="share of photograph groups")
+    groups: str | None = Field(
+        None, description="CSV (path, group_id) of known copies and persons, beside the config"
+    )
+    join_copies: bool = Field(True, description="look for copies before splitting")
+
+
+class PreprocessConfig(_Section):
+    """How a picture becomes the network's input; travels in the bundle."""
+
+    size: int = Field(128, ge=32, le=512, description="side of the input in pixels")
+
+
+class NetworkConfig(_Section):
+    """Shape of the network."""
+
+    widths: list[int] = Field(
+        [16, 32, 64, 96], min_length=2, max_length=6, description="channels of each stage"
+    )
+    dropout: float = Field(0.1, ge=0.0, lt=1.0)
+
+
+class AugmentConfig(_Section):
+    """Changes a training picture may suffer: geometry, exposure, white balance, camera."""
+
+    min_crop: float = Field(0.35, gt=0.0, le=1.0, description="least share of the area kept")
+    exposure_stops: float = Field(0.7, ge=0.0, le=2.0, description="largest change of exposure")
+    white_balance: float = Field(
+        0.06, ge=0.0, le=0.2, description="largest change of log10 gain of red and blue"
+    )
+    blur: Share = Field(0.15, description="probability")
+    noise: Share = Field(0.2, description="probability")
+    jpeg: Share = Field(0.2, description="probability")
+
+
+class TrainConfig(_Section):
+    """The fit."""
+
+    epochs: int = Field(30, ge=1)
+    samples_per_epoch: int = Field(2048, ge=1)
+    batch_size: int = Field(64, ge=2)
+    learning_rate: float = Field(2e-3, gt=0.0)
+    weight_decay: float = Field(0.02, ge=0.0)
+    warmup_share: Share = Field(0.05, description="share of all steps")
+    ema_decay: float = Field(0.995, ge=0.0, lt=1.0)
+    label_smoothing: float = Field(0.05, ge=0.0, lt=1.0)
+    patience: int = Field(10, ge=1, description="epochs without a better one before stopping")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: int = Field(1, ge=1, description="ranks")
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+    threads: int | None = Field(None, ge=1, description="torch threads; all cores when absent")
+    workers: int = Field(0, ge=0, description="processes that prepare pictures beside the fit")
+
+
+class GateConfig(_Section):
+    """When a prediction declines; travels in the bundle."""
+
+    separation_floor: float = Field(
+        0.65, ge=0.5, lt=1.0, description="least P of the likelier of red and brown"
+    )
+    neither_threshold: float = Field(0.5, gt=0.0, le=1.0, description="P(neither) that declines")
+
+
+class RunConfig(_Section):
+    """One run: everything ``diascope train`` needs besides the manifest."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
+    seed: int = Field(0, ge=0, lt=2**31)
+    intended_use: str = "Research and education."
+    data: DataConfig = DataConfig()
+    preprocess: PreprocessConfig = PreprocessConfig()
+    network: NetworkConfig = NetworkConfig()
+    augment: AugmentConfig = AugmentConfig()
+    train: TrainConfig = TrainConfig()
+    gates: GateConfig = GateConfig()
+
+    @model_validator(mode="after")
+    def _rendered_share_has_pictures(self) -> "RunConfig":
+        if self.data.rendered_share > 0 and self.data.rendered_count == 0:
+            raise ValueError(
+                "data.rendered_share is above 0 but data.rendered_count is 0; set both or neither"
+            )
+        return self
+
+
+def load_config(path: Path | str, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a TOML file, apply ``key=value`` overrides (dotted keys, TOML values), validate.
+
+    Raises:
+        ConfigError: no such file, not TOML, a misspelt key, a wrong type or an impossible value.
+    """
+    path = Path(path)
+    try:
+        settings = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such config file; shipped ones are in configs/") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: not readable as TOML: {error}") from error
+    for override in overrides:
+        _apply(settings, override)
+    return parse_config(settings, str(path))
+
+
+def parse_config(settings: dict[str, Any], name: str) -> RunConfig:
+    """Validate settings already read; ``name`` stands in the error message."""
+    try:
+        return RunConfig.model_validate(settings)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, name)) from error
+
+
+def _apply(settings: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"--set {override}: write it as key=value, such as train.epochs=5")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value
+    *sections, last = key.strip().split(".")
+    for section in sections:
+        settings = settings.setdefault(section, {})
+        if not isinstance(settings, dict):
+            raise ConfigError(f"--set {override}: {section} is no section of the config")
+    settings[last] = parsed
+
+
+def _explain(error: ValidationError, name: str) -> str:
+    first = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in first["loc"]) or "config"
+    if first["type"] == "extra_forbidden":
+        known = _known_keys(first["loc"][:-1])
+        near = get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.5)
+        mend = f"did you mean {near[0]}?" if near else f"known keys here: {', '.join(known)}"
+        problem = f"unknown key {key}; {mend}"
+    elif first["type"] == "missing":
+        problem = f"{key} is missing; add it"
+    else:
+        problem = f"{key} = {first['input']!r}: {first['msg']}"
+        if first["type"] == "value_error":
+            problem = first["msg"].removeprefix("Value error, ")
+    more = error.error_count() - 1
+    return f"{name}: {problem}" + (f"\n(and {more} more)" if more else "")
+
+
+def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+    model: type[BaseModel] = RunConfig
+    for part in location:
+        annotation = model.model_fields[str(part)].annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            model = annotation
+    return list(model.model_fields)
