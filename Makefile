@@ -1,0 +1,73 @@
+# The newcomer's doors. `make demo`, then `make test`; nothing else is needed.
+# Written for GNU make 3.81 (macOS) and later, and any POSIX shell.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+DEMO := runs/demo
+PHOTOS := ../shared/photos/manifest.csv
+
+# The first Python that is 3.11 or later and can make environments; name another as PYTHON=...
+PYTHONS := python3.13 python3.12 python3.11 python3 python
+
+.PHONY: help demo test check fix clean sample models venv
+
+help:
+	@echo 'make demo     train a small model, judge it, and read its verdict on the sample pictures'
+	@echo 'make test     all tests'
+	@echo 'make check    lint, formatting and types; changes nothing'
+	@echo 'make fix      mend what lint and formatting can mend'
+	@echo 'make sample   draw data/sample again'
+	@echo 'make models   train both shipped models again, with their figures (about an hour)'
+	@echo 'make clean    remove caches, builds and the demo run; $(VENV) and other runs stay'
+
+venv: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@set -e; \
+	python=''; \
+	for name in $(PYTHON) $(PYTHONS); do \
+	  if $$name -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' \
+	      >/dev/null 2>&1; then python=$$name; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo 'diascope needs Python 3.11 or later with venv, and none was found.' >&2; \
+	  echo 'Install one (python.org, brew install python, apt install python3-venv)' >&2; \
+	  echo 'or name it: make demo PYTHON=/path/to/python3' >&2; \
+	  exit 1; \
+	fi; \
+	echo "Setting up $(VENV) with $$($$python --version): once, a few minutes and up to 7 GB ..."; \
+	$$python -m venv $(VENV); \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --constraint constraints.txt --editable '.[dev]'
+	@touch $(INSTALLED)
+
+demo: $(INSTALLED)
+	@echo '1/4 Draw marks and train configs/demo.toml on them: about three minutes on two cores.'
+	@$(BIN)/diascope train --config configs/demo.toml --out $(DEMO) --overwrite
+	@echo '2/4 Draw 300 pictures the model has not seen: seconds.'
+	@$(BIN)/diascope render --count 300 --seed 20260 --out $(DEMO)/unseen --overwrite
+	@echo '3/4 Measure the model on them: seconds.'
+	@$(BIN)/diascope evaluate --model $(DEMO)/bundle --data $(DEMO)/unseen/manifest.csv \
+	  --out $(DEMO)/evaluation --overwrite
+	@echo '4/4 Judge the pictures of data/sample with the model just trained: seconds.'
+	@$(BIN)/diascope predict --table --model $(DEMO)/bundle data/sample/*.png
+
+test: $(INSTALLED)
+	@$(BIN)/python -m pytest
+
+check: $(INSTALLED)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+fix: $(INSTALLED)
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+clean:
+	@rm -rf build dist $(DEMO) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
