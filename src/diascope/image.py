@@ -1,0 +1,396 @@
+"""Pictures in: path, bytes, file, Pillow image or array to upright sRGB, or ``ImageError``.
+
+A file is read once and never written; its bounds are checked from the header before a pixel is
+decoded; a file that is damaged or cut off is refused, never half grey.
+"""
+
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn, cast
+
+import numpy as np
+import numpy.typing as npt
+import simplejpeg
+from PIL import Image, ImageCms
+from PIL.AvifImagePlugin import AvifImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.ExifTags import Base as ExifTag
+from PIL.GifImagePlugin import GifImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from diascope.errors import ImageError, UnreadableReason
+
+Pixels = npt.NDArray[np.uint8]
+PictureSource = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | Pixels
+
+MIN_SIDE = 32
+"""Least side of a picture in pixels."""
+MAX_PIXELS = 200_000_000
+"""Most pixels of a picture that can be decoded small: a baseline JPEG."""
+MAX_PIXELS_WHOLE = 64_000_000
+"""Most pixels of any other file, which has to be decoded whole."""
+MAX_BYTES = 100_000_000
+"""Most bytes of a file."""
+NEUTRAL_GREY = (128, 128, 128)
+"""sRGB under whatever is transparent."""
+
+
+class ReadingNote(StrEnum):
+    """What was assumed in reading a picture."""
+
+    BROKEN_PROFILE = "broken_profile"
+    """The colour profile cannot be used; the pixels were taken as sRGB."""
+    CMYK_WITHOUT_PROFILE = "cmyk_without_profile"
+    """Inks without a usable profile, taken as complements of R, G, B."""
+    FIRST_FRAME = "first_frame"
+    """The file holds several pictures; the first was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds checked before decoding: sides and areas in pixels, files in bytes."""
+
+    min_side: int = MIN_SIDE
+    max_pixels: int = MAX_PIXELS
+    max_pixels_whole: int = MAX_PIXELS_WHOLE
+    max_bytes: int = MAX_BYTES
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """An upright picture in sRGB.
+
+    ``pixels`` is uint8 (H, W, 3), R, G, B from 0 to 255, C-contiguous, and may be smaller than
+    the original; ``width`` and ``height`` are those of the upright original. ``has_colour`` is
+    False for a greyscale file and where R = G = B in every pixel. ``notes`` holds members of
+    :class:`ReadingNote`.
+    """
+
+    pixels: Pixels
+    width: int
+    height: int
+    has_colour: bool
+    notes: tuple[str, ...] = ()
+
+
+def read_picture(
+    source: PictureSource, *, decode_side: int | None = None, limits: Limits | None = None
+) -> Picture:
+    """Read a path, the bytes of a file, an open binary file, a Pillow image or an array.
+
+    With ``decode_side`` a JPEG is decoded at the smallest of the scales 1/8, 2/8, ... 8/8 whose
+    shorter side is still at least that many pixels; other formats are decoded whole. An array is
+    uint8 (H, W, 3), sRGB, upright; it is not copied where it is contiguous, and never changed.
+
+    Raises:
+        ImageError: whatever keeps the picture from being read, with its reason.
+    """
+    name = _name(source)
+    limits = limits or Limits()
+    if isinstance(source, np.ndarray):
+        return _from_array(source, name, limits)
+    if isinstance(source, Image.Image):
+        _check_size(source.size, limits.max_pixels, name, limits)
+        with _refusing(name):
+            return _from_pillow(source, ())
+    data = _read_bytes(source, name, limits)
+    opener = _opener(data, name)
+    with _refusing(name):
+        header = opener(BytesIO(data))
+        _check_size(header.size, _most_pixels(header, limits), name, limits)
+        if isinstance(header, JpegImageFile):
+            return _from_jpeg(data, header, decode_side)
+        frames = (ReadingNote.FIRST_FRAME,) if getattr(header, "is_animated", False) else ()
+        return _from_pillow(header, frames)
+
+
+def _name(source: object) -> str:
+    if isinstance(source, str | os.PathLike):
+        return os.fsdecode(source)
+    if isinstance(source, bytes | bytearray | memoryview):
+        return "<bytes>"
+    if isinstance(source, np.ndarray):
+        return "<array>"
+    if isinstance(source, Image.Image):
+        return str(getattr(source, "filename", "") or "<image>")
+    name = getattr(source, "name", None)
+    return name if isinstance(name, str) and name else "<file>"
+
+
+def _read_bytes(source: object, name: str, limits: Limits) -> bytes:
+    if isinstance(source, bytes | bytearray | memoryview):
+        data = bytes(source)
+    elif isinstance(source, str | os.PathLike):
+        data = _read_file(Path(os.fsdecode(source)), name, limits)
+    elif hasattr(source, "read"):
+        data = _read_stream(cast(BinaryIO, source), name, limits)
+    else:
+        _refuse(
+            UnreadableReason.NOT_AN_IMAGE,
+            name,
+            f"a {type(source).__name__} is no picture; give a path, the bytes of a file, "
+            "a file opened with mode 'rb', a Pillow image or an array",
+        )
+    if not data:
+        _refuse(UnreadableReason.TRUNCATED, name, "the file is empty; copy it again")
+    if len(data) > limits.max_bytes:
+        _refuse_bytes(name, limits)
+    return data
+
+
+def _read_file(path: Path, name: str, limits: Limits) -> bytes:
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            kind = "a folder" if stat.S_ISDIR(status.st_mode) else "no regular file"
+            _refuse(UnreadableReason.NOT_AN_IMAGE, name, f"this is {kind}; name a picture file")
+        if status.st_size > limits.max_bytes:
+            _refuse_bytes(name, limits)
+        return path.read_bytes()
+    except PermissionError:
+        _refuse(UnreadableReason.FORBIDDEN, name, "may not be read; ask for the right to read it")
+    except FileNotFoundError:
+        _refuse(UnreadableReason.MISSING, name, "no such file; check the path")
+    except (OSError, ValueError) as error:
+        _refuse(UnreadableReason.MISSING, name, f"cannot be opened ({error}); check the path")
+
+
+def _read_stream(stream: BinaryIO, name: str, limits: Limits) -> bytes:
+    try:
+        data = stream.read(limits.max_bytes + 1)
+    except (OSError, ValueError) as error:
+        _refuse(UnreadableReason.MISSING, name, f"cannot be read ({error}); open it again")
+    if not isinstance(data, bytes):
+        _refuse(UnreadableReason.NOT_AN_IMAGE, name, "gives no bytes; open it with mode 'rb'")
+    return data
+
+
+def _refuse(reason: UnreadableReason, name: str, detail: str) -> NoReturn:
+    raise ImageError(reason, name, detail) from None
+
+
+def _refuse_bytes(name: str, limits: Limits) -> NoReturn:
+    detail = f"the file has more than {limits.max_bytes:,} bytes; save the picture smaller"
+    _refuse(UnreadableReason.TOO_LARGE, name, detail)
+
+
+def _check_size(size: tuple[int, int], most: int, name: str, limits: Limits) -> None:
+    width, height = size
+    if min(width, height) < limits.min_side:
+        _refuse(
+            UnreadableReason.TOO_SMALL,
+            name,
+            f"{width} x {height} pixels are too few; each side needs at least {limits.min_side}",
+        )
+    if width * height > most:
+        _refuse(
+            UnreadableReason.TOO_LARGE,
+            name,
+            f"{width} x {height} pixels are more than {most:,}; save the picture smaller",
+        )
+
+
+def _most_pixels(header: ImageFile, limits: Limits) -> int:
+    # A progressive JPEG keeps all its coefficients in memory, whatever the scale.
+    small = isinstance(header, JpegImageFile) and not header.info.get("progressive")
+    return limits.max_pixels if small else limits.max_pixels_whole
+
+
+def _is_bmp(data: bytes) -> bool:
+    # Many a text begins with "BM"; the length of the second header is of a closed list.
+    lengths = (12, 40, 52, 56, 64, 108, 124)
+    return data[:2] == b"BM" and int.from_bytes(data[14:18], "little") in lengths
+
+
+def _is_avif(data: bytes) -> bool:
+    brands = data[8 : min(int.from_bytes(data[:4], "big"), 256)]
+    return data[4:8] == b"ftyp" and (b"avif" in brands or b"avis" in brands)
+
+
+# By signature, not through Image.open: file names do not matter, few plugins are loaded, and no
+# process-wide pixel limit is asked.
+_OPENERS: dict[Callable[[bytes], bool], type[ImageFile]] = {
+    lambda data: data.startswith(b"\xff\xd8\xff"): JpegImageFile,
+    lambda data: data.startswith(b"\x89PNG\r\n\x1a\n"): PngImageFile,
+    lambda data: data[:4] == b"RIFF" and data[8:12] == b"WEBP": WebPImageFile,
+    lambda data: data.startswith((b"II*\0", b"MM\0*")): TiffImageFile,
+    lambda data: data.startswith((b"GIF87a", b"GIF89a")): GifImageFile,
+    _is_bmp: BmpImageFile,
+    _is_avif: AvifImageFile,
+}
+
+
+def _opener(data: bytes, name: str) -> type[ImageFile]:
+    for matches, opener in _OPENERS.items():
+        if matches(data):
+            return opener
+    if data[4:8] == b"ftyp":
+        _refuse(
+            UnreadableReason.UNSUPPORTED, name, "HEIC and films are not read; export it as JPEG"
+        )
+    _refuse(
+        UnreadableReason.NOT_AN_IMAGE,
+        name,
+        "holds no known picture; use JPEG, PNG, WebP, TIFF, BMP, GIF or AVIF",
+    )
+
+
+_RARE = re.compile("unsupported|not supported|cannot handle|unknown", re.IGNORECASE)
+
+
+@contextmanager
+def _refusing(name: str) -> Iterator[None]:
+    """Turn whatever a decoder throws at a bad file into an ImageError."""
+    try:
+        yield
+    except ImageError:
+        raise
+    except (MemoryError, Image.DecompressionBombError, Image.DecompressionBombWarning):
+        _refuse(UnreadableReason.TOO_LARGE, name, "does not fit in memory; save it smaller")
+    except Exception as error:  # noqa: BLE001 decoders promise no closed set
+        why = str(error).partition("\n")[0][:100]
+        if _RARE.search(why):
+            detail = f"a rare kind of file ({why}); save it again as JPEG or PNG"
+            _refuse(UnreadableReason.UNSUPPORTED, name, detail)
+        detail = f"the file is damaged or cut off ({why}); copy it again from where it came"
+        _refuse(UnreadableReason.TRUNCATED, name, detail)
+
+
+def _from_array(array: npt.NDArray[Any], name: str, limits: Limits) -> Picture:
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
+        _refuse(
+            UnreadableReason.UNSUPPORTED,
+            name,
+            f"shape {array.shape} of {array.dtype} is no picture; "
+            "give uint8 of shape (height, width, 3), sRGB from 0 to 255",
+        )
+    height, width = array.shape[:2]
+    _check_size((width, height), limits.max_pixels, name, limits)
+    pixels = np.ascontiguousarray(array)
+    return Picture(pixels, width, height, _has_colour(pixels))
+
+
+def _from_jpeg(data: bytes, header: JpegImageFile, decode_side: int | None) -> Picture:
+    inks = header.mode == "CMYK"
+    side = decode_side or 0
+    array = simplejpeg.decode_jpeg(
+        data, "CMYK" if inks else "RGB", min_height=side, min_width=side, strict=True
+    )
+    notes: tuple[ReadingNote, ...] = ()
+    if inks or header.info.get("icc_profile"):
+        # Adobe's convention, which all writers of CMYK JPEG follow: 255 is no ink.
+        image = Image.fromarray(255 - array, "CMYK") if inks else Image.fromarray(array)
+        image, notes = _to_srgb(image, header.info.get("icc_profile"))
+        array = np.asarray(image)
+    return _upright(array, header.size, header, header.mode != "L", notes)
+
+
+def _from_pillow(image: Image.Image, notes: tuple[ReadingNote, ...]) -> Picture:
+    image.load()
+    profile = image.info.get("icc_profile")
+    colour, alpha = _split_alpha(image)
+    grey = colour.mode == "L"
+    if not grey:
+        colour, assumed = _to_srgb(colour, profile)
+        notes = (*notes, *assumed)
+    colour = colour.convert("RGB")
+    if alpha is not None:
+        canvas = Image.new("RGB", colour.size, NEUTRAL_GREY)
+        canvas.paste(colour, mask=alpha)
+        colour = canvas
+    return _upright(np.asarray(colour), image.size, image, not grey, notes)
+
+
+def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """The picture as L, RGB or CMYK, and its alpha as L or None."""
+    if image.mode.startswith("I;16"):
+        # Pillow's own conversion clips at 255.
+        image = Image.fromarray(np.rint(np.asarray(image) / 257.0).astype(np.uint8))
+    elif image.mode in ("I", "F", "LAB", "HSV"):
+        raise ValueError(f"pixels of mode {image.mode} are not supported")
+    if image.mode in ("L", "1", "CMYK") and not image.has_transparency_data:
+        return (image if image.mode != "1" else image.convert("L")), None
+    if image.mode in ("LA", "La", "L", "1"):
+        bands = image.convert("LA").split()
+        return bands[0], bands[1]
+    if image.has_transparency_data:
+        whole = image.convert("RGBA")
+        return whole.convert("RGB"), whole.getchannel("A")
+    return image.convert("RGB"), None
+
+
+def _to_srgb(
+    image: Image.Image, profile: bytes | None
+) -> tuple[Image.Image, tuple[ReadingNote, ...]]:
+    """RGB or CMYK to sRGB by the ICC profile, with the profile's own rendering intent."""
+    notes: tuple[ReadingNote, ...] = ()
+    if profile:
+        try:
+            return _transform(profile, image.mode).apply(image), ()
+        except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+            notes = (ReadingNote.BROKEN_PROFILE,)
+    if image.mode == "CMYK":
+        return image.convert("RGB"), (*notes, ReadingNote.CMYK_WITHOUT_PROFILE)
+    return image, notes
+
+
+@lru_cache(maxsize=16)
+def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform:
+    source = ImageCms.ImageCmsProfile(BytesIO(profile))
+    intent = ImageCms.Intent(ImageCms.getDefaultIntent(source))
+    return ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB", intent)
+
+
+# EXIF 2.32 (CIPA DC-008), tag 274: what turns a stored picture (H, W, 3) upright.
+_TURNS: dict[int, Callable[[Pixels], Pixels]] = {
+    2: lambda p: p[:, ::-1],
+    3: lambda p: p[::-1, ::-1],
+    4: lambda p: p[::-1],
+    5: lambda p: p.transpose(1, 0, 2),
+    6: lambda p: p[::-1].transpose(1, 0, 2),
+    7: lambda p: p[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda p: p[:, ::-1].transpose(1, 0, 2),
+}
+
+
+def _orientation(header: Image.Image) -> int:
+    try:
+        return int(header.getexif().get(ExifTag.Orientation, 1))
+    except Exception:  # noqa: BLE001 a corrupt EXIF block is no reason to refuse the pixels
+        return 1
+
+
+def _upright(
+    array: Pixels,
+    size: tuple[int, int],
+    header: Image.Image,
+    colour: bool,
+    notes: tuple[ReadingNote, ...],
+) -> Picture:
+    orientation = _orientation(header)
+    pixels = _TURNS[orientation](array) if orientation in _TURNS else array
+    width, height = size[::-1] if orientation in (5, 6, 7, 8) else size
+    pixels = np.ascontiguousarray(pixels)
+    return Picture(pixels, width, height, colour and _has_colour(pixels), notes)
+
+
+def _has_colour(pixels: Pixels) -> bool:
+    # A sparse look first: most pictures show their colour there.
+    return not (_is_grey(pixels[::16, ::16]) and _is_grey(pixels))
+
+
+def _is_grey(pixels: Pixels) -> bool:
+    red, green, blue = np.moveaxis(pixels, -1, 0)
+    return bool((red == green).all() and (green == blue).all())
