@@ -1,0 +1,483 @@
+import hashlib
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from diascope import bundle as bundle_module
+from diascope.bundle import (
+    BundleDescription,
+    Figure,
+    Preprocessing,
+    TrainingData,
+    load_bundle,
+    model_card,
+    resolve_bundle,
+    save_bundle,
+    with_figures,
+)
+from diascope.config import GateConfig, NetworkConfig
+from diascope.errors import BundleError, OutputError
+
+FIGURE = Figure(
+    name="auroc_red_vs_brown",
+    value=0.9512,
+    low=0.93,
+    high=0.97,
+    n=607,
+    data="photographs, grouped cross-validation",
+    command="diascope evaluate --model photos --data manifest.csv",
+)
+
+
+def describe(**changes):
+    settings = {
+        "name": "tiny",
+        "version": "0.1.0",
+        "created": datetime(2025, 1, 2, 3, 4, 5, tzinfo=UTC),
+        "preprocessing": Preprocessing(size=32),
+        "network": NetworkConfig(widths=[4, 8], dropout=0.0),
+        "parameters": 12,
+        "temperature": 1.25,
+        "gates": GateConfig(),
+        "data": TrainingData(digest=None, summary="Drawn marks.", rendered=10, photographs=0),
+        "data_licence": "none needed",
+        "intended_use": "Research and education.",
+        "library_versions": {"numpy": "2.0.0"},
+        "command": "diascope train --config configs/tiny.toml",
+    }
+    return BundleDescription(**(settings | changes))
+
+
+WEIGHTS = {
+    "head.weight": np.arange(6, dtype=np.float32).reshape(2, 3).T,
+    "stem.num_batches_tracked": np.array(7, dtype=np.int64),
+}
+
+
+def save(folder, licence="Research only.\n", overwrite=False, onnx=b"network", **changes):
+    return save_bundle(folder, describe(**changes), WEIGHTS, onnx, licence, overwrite=overwrite)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    save(tmp_path / "tiny")
+    return tmp_path / "tiny"
+
+
+def names_in(folder):
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def reseal(folder, edit):
+    """Change bundle.json and give it the checksum that belongs to the change."""
+    description = json.loads((folder / "bundle.json").read_text())
+    edit(description)
+    if "checksum" in description:
+        description["checksum"] = "0" * 64
+    blank = json.dumps(description)
+    checksum = hashlib.sha256(blank.encode()).hexdigest()
+    (folder / "bundle.json").write_text(blank.replace("0" * 64, checksum))
+
+
+def test_what_was_saved_comes_back(folder):
+    bundle = load_bundle(folder)
+
+    assert bundle.description.model_copy(update={"files": {}, "checksum": "0" * 64}) == describe()
+    assert bundle.onnx_bytes() == b"network"
+    assert bundle.weights().keys() == WEIGHTS.keys()
+    for name, values in bundle.weights().items():
+        np.testing.assert_array_equal(values, WEIGHTS[name], strict=True)
+
+
+def test_digests_are_those_of_the_files_on_disk(folder):
+    bundle = load_bundle(folder)
+
+    def digest(name):
+        return hashlib.sha256((folder / name).read_bytes()).hexdigest()
+
+    names = {"weights.safetensors", "model.onnx", "MODEL_CARD.md", "LICENCE"}
+    assert bundle.description.files == {name: digest(name) for name in names}
+    assert bundle.digest == digest("bundle.json")
+    assert set(names_in(folder)) == names | {"bundle.json"}
+
+
+def test_the_licence_file_is_there_only_when_given(tmp_path):
+    bundle = save(tmp_path / "free", licence=None)
+
+    assert "LICENCE" not in bundle.description.files
+    assert not (tmp_path / "free" / "LICENCE").exists()
+
+
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_changed_byte_is_refused(folder, data):
+    file = folder / data.draw(st.sampled_from(names_in(folder)))
+    content = bytearray(file.read_bytes())
+    place = data.draw(st.integers(0, len(content) - 1))
+    content[place] ^= data.draw(st.integers(1, 255))
+    whole = file.read_bytes()
+    file.write_bytes(content)
+    try:
+        with pytest.raises(BundleError, match=file.name):
+            load_bundle(folder)
+    finally:
+        file.write_bytes(whole)
+    load_bundle(folder)
+
+
+@pytest.mark.parametrize(
+    "name", ["bundle.json", "weights.safetensors", "model.onnx", "MODEL_CARD.md", "LICENCE"]
+)
+def test_a_missing_file_is_named(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(BundleError, match=rf"{name}: missing.*train again"):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "optimizer.pkl", ".hidden"])
+def test_a_stranger_s_file_is_refused(folder, name):
+    (folder / name).write_text("")
+    with pytest.raises(BundleError, match=rf"{name}: not a file of this bundle"):
+        load_bundle(folder)
+
+
+def test_a_licence_that_was_not_saved_is_refused(tmp_path):
+    save(tmp_path / "free", licence=None)
+    (tmp_path / "free" / "LICENCE").write_text("Anything goes.")
+    with pytest.raises(BundleError, match="LICENCE: not a file of this bundle"):
+        load_bundle(tmp_path / "free")
+
+
+@pytest.mark.parametrize(
+    "name", ["../secret", "/etc/hostname", "sub/model.onnx", "bundle.json", "", "model.onnx\0"]
+)
+def test_a_listed_name_cannot_leave_the_folder(folder, name):
+    (folder.parent / "secret").write_text("secret")
+    digest = hashlib.sha256(b"secret").hexdigest()
+    reseal(folder, lambda description: description["files"].update({name: digest}))
+    with pytest.raises(BundleError, match=r"bundle\.json: lists unknown file"):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda d: d.update(schema_version=2), "schema version 2, this diascope reads 1"),
+        (lambda d: d.pop("schema_version"), "not a bundle's description"),
+        (lambda d: d["labels"].reverse(), "label order must be erythematous, hyperpigmented"),
+        (lambda d: d["labels"].append("other"), "label order"),
+        (lambda d: d["gates"].pop("separation_floor"), r"gates\.separation_floor is missing"),
+        (lambda d: d["network"].pop("dropout"), r"network\.dropout is missing"),
+        (lambda d: d.pop("figures"), "figures is missing"),
+        (lambda d: d.pop("checksum"), "checksum is missing"),
+        (lambda d: d.pop("temperature"), "temperature: Field required"),
+        (lambda d: d.update(temperature=0.0), "temperature: .*greater than 0"),
+        (lambda d: d.update(temperature="1.2"), "temperature: .*number"),
+        (lambda d: d.update(mood="good"), "mood: Extra inputs"),
+        (
+            lambda d: d["preprocessing"].update(optical_density_offset=0.02),
+            "this diascope prepares pictures with 0.01",
+        ),
+        (lambda d: d["preprocessing"].update(reference="mean"), "reference: .*'median'"),
+        (lambda d: d["files"].pop("model.onnx"), r"lists no digest of model\.onnx"),
+        (lambda d: d["files"].update({"model.onnx": "short"}), r"files\.model\.onnx: "),
+    ],
+)
+def test_a_wrong_description_is_refused_and_names_the_key(folder, edit, message):
+    reseal(folder, edit)
+    with pytest.raises(BundleError, match=rf"(?s)bundle\.json: .*{message}") as caught:
+        load_bundle(folder)
+    assert len(str(caught.value).splitlines()) <= 3
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 100_000, b'{"schema_version": NaN}'],
+)
+def test_a_file_that_is_no_description_is_refused(folder, content):
+    (folder / "bundle.json").write_bytes(content)
+    with pytest.raises(BundleError, match=r"bundle\.json: not a bundle's description"):
+        load_bundle(folder)
+
+
+def test_a_resealed_description_with_no_change_still_loads(folder):
+    reseal(folder, lambda description: None)
+    assert load_bundle(folder).description.temperature == 1.25
+
+
+def test_no_folder_is_named_with_the_shipped_names(tmp_path):
+    with pytest.raises(BundleError, match=r"nowhere: no such bundle; .*photos, rendered"):
+        load_bundle(tmp_path / "nowhere")
+
+
+def test_weights_that_are_no_safetensors_are_refused(folder):
+    (folder / "weights.safetensors").write_bytes(b"pickle")
+    digest = hashlib.sha256(b"pickle").hexdigest()
+    reseal(folder, lambda d: d["files"].update({"weights.safetensors": digest}))
+    with pytest.raises(BundleError, match=r"weights\.safetensors: not a safetensors file"):
+        load_bundle(folder).weights()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_not_saved(tmp_path, value):
+    weights = {"head.bias": np.array([0.0, value], dtype=np.float32)}
+    with pytest.raises(BundleError, match=r"head\.bias are not finite"):
+        save_bundle(tmp_path / "tiny", describe(), weights, b"", None)
+    assert names_in(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"low": 0.99}, {"value": float("nan")}, {"n": 0}, {"data": ""}, {"command": ""}],
+)
+def test_a_figure_needs_interval_number_data_and_command(changes):
+    with pytest.raises(ValueError, match=next(iter(changes))):
+        Figure(**(FIGURE.model_dump() | changes))
+
+
+# Saving: whole or not at all.
+
+
+def test_an_existing_bundle_stays_unless_overwrite(folder):
+    before = load_bundle(folder).digest
+    with pytest.raises(OutputError, match=r"tiny: exists already; use --overwrite"):
+        save(folder, temperature=2.0)
+    assert load_bundle(folder).digest == before
+
+
+def test_overwrite_leaves_nothing_of_the_former_bundle(folder):
+    save(folder, licence=None, overwrite=True, temperature=2.0)
+
+    assert load_bundle(folder).description.temperature == 2.0
+    assert not (folder / "LICENCE").exists()
+    assert names_in(folder.parent) == ["tiny"]
+
+
+def test_an_empty_folder_is_taken_and_parents_are_made(tmp_path):
+    (tmp_path / "empty").mkdir()
+    save(tmp_path / "empty")
+    save(tmp_path / "a" / "b" / "tiny")
+
+    load_bundle(tmp_path / "empty")
+    load_bundle(tmp_path / "a" / "b" / "tiny")
+
+
+def test_overwrite_never_deletes_what_is_no_bundle(folder):
+    (folder / "thesis.tex").write_text("years of work")
+    with pytest.raises(OutputError, match=r"holds thesis\.tex"):
+        save(folder, overwrite=True)
+    assert (folder / "thesis.tex").read_text() == "years of work"
+    assert (folder / "model.onnx").exists()
+
+
+def test_a_file_in_the_way_stays(tmp_path):
+    (tmp_path / "tiny").write_text("mine")
+    with pytest.raises(OutputError, match="a file is in the way"):
+        save(tmp_path / "tiny", overwrite=True)
+    assert (tmp_path / "tiny").read_text() == "mine"
+
+
+def test_a_link_to_a_bundle_stays_a_link(folder):
+    link = folder.parent / "latest"
+    link.symlink_to(folder)
+    save(link, overwrite=True, temperature=3.0)
+
+    assert link.is_symlink()
+    assert load_bundle(folder).description.temperature == 3.0
+
+
+def test_where_names_cannot_be_swapped_in_one_step_the_bundle_is_still_replaced(
+    folder, monkeypatch
+):
+    monkeypatch.setattr(bundle_module, "_exchange", lambda one, other: False)
+    save(folder, overwrite=True, temperature=2.0)
+
+    assert load_bundle(folder).description.temperature == 2.0
+    assert names_in(folder.parent) == ["tiny"]
+
+
+def test_two_steps_put_the_former_bundle_back_when_the_second_fails(folder):
+    before = load_bundle(folder).digest
+    with pytest.raises(OSError, match="No such file"):
+        bundle_module._replace_in_two_steps(folder.parent / "no-draft", folder)
+    assert load_bundle(folder).digest == before
+
+
+CHILD = """
+import resource, sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from test_bundle import save
+{body}
+"""
+
+
+def child(body, *arguments, **options):
+    code = CHILD.format(body=body)
+    command = [sys.executable, "-c", code, str(Path(__file__).parent), *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+
+
+def test_a_full_disk_leaves_the_former_bundle(folder):
+    before = load_bundle(folder).digest
+    body = """
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+save(Path(sys.argv[2]), overwrite=True, onnx=bytes(30_000))
+"""
+    process = child(body, folder)
+    _, stderr = process.communicate(timeout=60)
+
+    assert process.returncode == 1
+    assert b"OutputError: " in stderr
+    assert b"tiny: cannot be written: File too large" in stderr
+    assert load_bundle(folder).digest == before
+    assert names_in(folder.parent) == ["tiny"]
+
+
+def test_a_kill_at_any_moment_leaves_a_whole_bundle(folder):
+    body = """
+print("ready", flush=True)
+for count in range(1, 10_000):
+    save(Path(sys.argv[2]), overwrite=True, temperature=float(count))
+"""
+    for wait in (0.0, 0.013, 0.041):
+        process = child(body, folder)
+        process.stdout.readline()
+        time.sleep(wait)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        load_bundle(folder)
+
+
+def test_saves_to_one_folder_at_once_leave_one_whole_bundle(tmp_path):
+    failures = []
+
+    def many(temperature):
+        try:
+            for _ in range(15):
+                save(tmp_path / "tiny", overwrite=True, temperature=temperature)
+        except Exception as error:  # noqa: BLE001 any failure in a thread must fail the test
+            failures.append(error)
+
+    threads = [threading.Thread(target=many, args=(1.0 + n,)) for n in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert failures == []
+    assert load_bundle(tmp_path / "tiny").description.temperature in (1.0, 2.0, 3.0)
+    assert names_in(tmp_path) == ["tiny"]
+
+
+def test_saved_files_have_the_rights_of_any_new_file(folder):
+    (folder.parent / "any").mkdir()
+    (folder.parent / "any" / "file").write_text("")
+    assert folder.stat().st_mode == (folder.parent / "any").stat().st_mode
+    modes = {file.stat().st_mode for file in folder.iterdir()}
+    assert modes == {(folder.parent / "any" / "file").stat().st_mode}
+
+
+# Figures and card.
+
+
+def test_with_figures_changes_figures_card_and_digest_alone(folder):
+    before = load_bundle(folder)
+    after = with_figures(folder, [FIGURE])
+
+    assert after == load_bundle(folder)
+    assert after.description.figures == (FIGURE,)
+    assert after.digest != before.digest
+    for name in ("weights.safetensors", "model.onnx", "LICENCE"):
+        assert after.files[name] == before.files[name]
+    assert after.description.model_copy(
+        update={
+            "figures": before.description.figures,
+            "files": before.description.files,
+            "checksum": before.description.checksum,
+        }
+    ) == (before.description)
+    assert "| 0.951 | 0.930 to 0.970 | 607 |" in (folder / "MODEL_CARD.md").read_text()
+
+
+def test_with_figures_refuses_a_changed_bundle(folder):
+    (folder / "model.onnx").write_bytes(b"other")
+    with pytest.raises(BundleError, match=r"model\.onnx: changed"):
+        with_figures(folder, [FIGURE])
+    assert (folder / "model.onnx").read_bytes() == b"other"
+
+
+def test_the_card_says_what_it_cannot_do_before_any_figure():
+    card = model_card(describe(figures=(FIGURE,)))
+    order = [card.index(f"## {title}") for title in ("What it does", "What it cannot do")]
+    order += [card.index(f"## {title}") for title in ("Intended use", "Learnt from", "Figures")]
+    assert order == sorted(order)
+    assert "Research and education." in card
+    assert "    diascope train --config configs/tiny.toml" in card
+    assert "licence of the data: none needed" in card
+
+
+def test_the_card_s_table_survives_pipes_and_lines_in_words():
+    figure = FIGURE.model_copy(update={"data": "a | b\nc", "command": "cat `x` | wc"})
+    lines = model_card(describe(figures=(figure,))).splitlines()
+    row = next(line for line in lines if "auroc_red_vs_brown" in line)
+    assert r"| a \| b c | `cat 'x' \| wc` |" in row
+    assert row.replace(r"\|", "").count("|") == 7
+
+
+def test_the_card_says_when_nothing_was_measured():
+    assert "None measured yet." in model_card(describe())
+
+
+# Where bundles are.
+
+
+@pytest.fixture
+def installation(tmp_path, monkeypatch):
+    def place(package):
+        (tmp_path / package).mkdir(parents=True)
+        monkeypatch.setattr(bundle_module, "__file__", str(tmp_path / package / "bundle.py"))
+        return tmp_path
+
+    return place
+
+
+def test_a_wheel_s_bundles_are_found_in_the_package(installation):
+    root = installation("site-packages/diascope")
+    for name in ("photos", "rendered"):
+        (root / "site-packages/diascope/_models" / name).mkdir(parents=True)
+    assert resolve_bundle() == root / "site-packages/diascope/_models/photos"
+    assert resolve_bundle("rendered") == root / "site-packages/diascope/_models/rendered"
+
+
+def test_a_checkout_s_bundles_are_found_in_models(installation):
+    root = installation("src/diascope")
+    (root / "models/photos").mkdir(parents=True)
+    assert resolve_bundle("photos") == root / "models/photos"
+
+
+def test_models_beside_a_wheel_are_not_taken_for_the_shipped_ones(installation):
+    root = installation("lib/diascope")
+    (root / "models/photos").mkdir(parents=True)
+    with pytest.raises(BundleError, match=r"photos: .*not in the installation;\nreinstall"):
+        resolve_bundle()
+
+
+@pytest.mark.parametrize("given", ["./photos", "runs/mine", Path("photos")])
+def test_anything_else_is_a_path(given):
+    assert resolve_bundle(given) == Path(given)
+
+
+def test_bundles_need_no_torch():
+    code = "import sys, diascope.bundle; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
