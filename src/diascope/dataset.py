@@ -1,0 +1,317 @@
+"""Manifest rows -> samples in memory; groups and splits that cannot leak."""
+
+import csv
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from diascope.config import DataConfig
+from diascope.duplicates import find_copies, join_groups
+from diascope.errors import ImageError, ManifestError, SplitError
+from diascope.image import read_picture
+from diascope.labels import ManifestLabel
+from diascope.preprocess import Box, cut, decode_side
+from diascope.progress import Track, silent
+from diascope.renderer import Rendered
+
+NEEDED_COLUMNS = ("path", "mark_type", "condition", "source", "group_id")
+BOX_COLUMNS = ("left", "top", "right", "bottom")
+RENDERED_SOURCE = "rendered"
+"""Source of every drawn sample."""
+
+_NAMED = 5  # rows of one fault that an error names
+_COPY_SIDE = 192  # copies are looked for on pictures of this shorter side
+
+
+@dataclass(frozen=True)
+class ManifestRow:
+    """One picture of a manifest; ``path`` as written, ``file`` where it is."""
+
+    id: str
+    path: str
+    file: Path
+    mark_type: ManifestLabel
+    condition: str
+    source: str
+    group_id: str
+    box: Box | None
+    extra: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All rows of a manifest in their order; ``digest`` is the file's SHA-256."""
+
+    path: Path
+    rows: tuple[ManifestRow, ...]
+    digest: str
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One picture in memory, ready to be changed and prepared.
+
+    Attributes:
+        pixels: sRGB uint8 (H, W, 3).
+        inner: the mark's box in these pixels, if one was given.
+        target: over ``LABEL_ORDER``, sums to 1.
+        source: where the picture is from; ``rendered`` for drawn ones.
+        group_id: pictures that share it never part in a split.
+        drawn: rendered, not photographed.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    inner: Box | None
+    target: tuple[float, float, float]
+    source: str
+    group_id: str
+    drawn: bool
+
+
+def read_manifest(path: Path | str) -> Manifest:
+    """Read a CSV manifest; every path, label and box in it is checked.
+
+    Raises:
+        ManifestError: no such file, a missing column, an unknown label, a path that does not
+            exist, a box that is none, the same path twice; faults are counted, the first named.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+        lines = data.decode("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ManifestError(f"{path}: not readable as a CSV manifest: {error}") from error
+    table = csv.DictReader(lines)
+    missing = [name for name in NEEDED_COLUMNS if name not in (table.fieldnames or ())]
+    if missing:
+        raise ManifestError(
+            f"{path}: column {', '.join(missing)} is missing; "
+            f"a manifest has {', '.join(NEEDED_COLUMNS)} and may have {', '.join(BOX_COLUMNS)}"
+        )
+    rows = tuple(_rows(table, path))
+    if not rows:
+        raise ManifestError(f"{path}: no rows; a manifest has one line per picture")
+    return Manifest(path, rows, hashlib.sha256(data).hexdigest())
+
+
+def _rows(table: "csv.DictReader[str]", path: Path) -> Iterator[ManifestRow]:
+    faults: dict[str, list[str]] = {}
+    rows, seen = [], set()
+    for line, fields in enumerate(table, start=2):
+        fields = {name: (value or "").strip() for name, value in fields.items() if name}
+        fault = _fault(fields, path.parent, seen)
+        if fault:
+            faults.setdefault(fault, []).append(f"line {line} {fields['path']}")
+            continue
+        seen.add(fields["path"])
+        rows.append(_row(fields, path.parent))
+    if faults:
+        raise ManifestError(_tell(faults, path))
+    yield from rows
+
+
+def _fault(fields: dict[str, str], folder: Path, seen: set[str]) -> str | None:
+    labels = [label.value for label in ManifestLabel]
+    if fields["mark_type"] not in labels:
+        return f"unknown mark_type {fields['mark_type']!r} (known: {', '.join(labels)})"
+    if not fields["path"] or not (folder / fields["path"]).is_file():
+        return "path does not exist (paths are relative to the manifest)"
+    if fields["path"] in seen:
+        return "path stands twice"
+    try:
+        _box(fields)
+    except ValueError:
+        return "box is not four numbers with left < right and top < bottom"
+    return None
+
+
+def _tell(faults: dict[str, list[str]], path: Path) -> str:
+    """The commonest fault in full: at most three lines."""
+    fault, where = max(faults.items(), key=lambda item: len(item[1]))
+    total = sum(len(lines) for lines in faults.values())
+    more = f", and {len(where) - _NAMED} more" if len(where) > _NAMED else ""
+    others = f"\n({total - len(where)} rows have other faults)" if total > len(where) else ""
+    named = "; ".join(where[:_NAMED])
+    return f"{path}: {fault}, {len(where)} rows: mend or remove them\n{named}{more}{others}"
+
+
+def _box(fields: dict[str, str]) -> Box | None:
+    edges = [fields.get(name, "") for name in BOX_COLUMNS]
+    if not any(edges):
+        return None
+    left, top, right, bottom = (float(edge) for edge in edges)
+    if not (np.isfinite([left, top, right, bottom]).all() and left < right and top < bottom):
+        raise ValueError("not a box")
+    return left, top, right, bottom
+
+
+def _row(fields: dict[str, str], folder: Path) -> ManifestRow:
+    known = {*NEEDED_COLUMNS, *BOX_COLUMNS, "id"}
+    return ManifestRow(
+        id=fields.get("id") or fields["path"],
+        path=fields["path"],
+        file=folder / fields["path"],
+        mark_type=ManifestLabel(fields["mark_type"]),
+        condition=fields["condition"],
+        source=fields["source"],
+        group_id=fields["group_id"] or fields["path"],
+        box=_box(fields),
+        extra={name: value for name, value in fields.items() if name not in known},
+    )
+
+
+def joined_rows(
+    rows: Sequence[ManifestRow],
+    config: DataConfig,
+    *,
+    config_folder: Path | None = None,
+    track: Track = silent,
+) -> tuple[ManifestRow, ...]:
+    """The rows with groups that also hold the copies found and the persons known.
+
+    Raises:
+        ManifestError: the file of known groups cannot be read.
+        ImageError: a picture cannot be read.
+    """
+    known = _known_groups(config.groups, config_folder)
+    pairs = []
+    if config.join_copies:
+        files = track([row.file for row in rows], "looking for copies", len(rows))
+        pairs = find_copies(read_picture(file, decode_side=_COPY_SIDE).pixels for file in files)
+    paths = [row.path for row in rows]
+    named = [known.get(path, "") for path in paths]
+    groups = join_groups(paths, pairs, [row.group_id for row in rows], named)
+    return tuple(replace(row, group_id=group) for row, group in zip(rows, groups, strict=True))
+
+
+def _known_groups(name: str | None, folder: Path | None) -> dict[str, str]:
+    if name is None:
+        return {}
+    path = (folder or Path()) / name
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return {row["path"]: row["group_id"] for row in csv.DictReader(file)}
+    except (OSError, KeyError) as error:
+        raise ManifestError(
+            f"{path}: not readable as known groups (columns path, group_id): {error}"
+        ) from error
+
+
+def split_by_group(
+    rows: Sequence[ManifestRow], share: float, seed: int
+) -> tuple[list[ManifestRow], list[ManifestRow]]:
+    """Training and validation rows; no group on both sides, each class and source on both.
+
+    Groups are dealt out per (mark type, source), at random by ``seed``, until validation holds
+    ``share`` of each; a group that holds several is dealt with its commonest.
+
+    Raises:
+        SplitError: fewer than two classes, or a class with fewer than two groups.
+    """
+    members: dict[str, list[ManifestRow]] = {}
+    for row in rows:
+        members.setdefault(row.group_id, []).append(row)
+    strata: dict[tuple[str, str], list[str]] = {}
+    for group, inside in members.items():
+        commonest = Counter((row.mark_type.value, row.source) for row in inside)
+        strata.setdefault(max(sorted(commonest), key=commonest.__getitem__), []).append(group)
+    _check_classes(strata)
+    rng = np.random.default_rng(seed)
+    held_out: set[str] = set()
+    for stratum in sorted(strata):
+        groups = sorted(strata[stratum])
+        wanted = share * sum(len(members[group]) for group in groups)
+        for group in rng.permutation(groups)[: len(groups) - 1]:
+            if wanted < 0.5:
+                break
+            held_out.add(str(group))
+            wanted -= len(members[str(group)])
+    training = [row for row in rows if row.group_id not in held_out]
+    return training, [row for row in rows if row.group_id in held_out]
+
+
+def _check_classes(strata: dict[tuple[str, str], list[str]]) -> None:
+    groups = Counter[str]()
+    for (mark_type, _), inside in strata.items():
+        groups[mark_type] += len(inside)
+    if len(groups) < 2:
+        raise SplitError(
+            f"only one class ({', '.join(groups) or 'none'}) to train on; add rows of another"
+        )
+    few = {mark_type: count for mark_type, count in groups.items() if count < 2}
+    if few:
+        mark_type, count = next(iter(few.items()))
+        raise SplitError(
+            f"{mark_type} has {count} group: too few to split into training and validation; "
+            "add pictures of other persons"
+        )
+
+
+def trainable(rows: Sequence[ManifestRow]) -> list[ManifestRow]:
+    """Rows that may be trained on: all but ``other``."""
+    return [row for row in rows if row.mark_type is not ManifestLabel.OTHER]
+
+
+def load_samples(
+    rows: Sequence[ManifestRow], size: int, *, track: Track = silent
+) -> list[Sample]:
+    """Read the pictures of rows, no larger than training needs.
+
+    Raises:
+        ManifestError: pictures that cannot be read: all are counted, the first five named.
+    """
+    samples, failed = [], []
+    for row in track(rows, "reading photographs", len(rows)):
+        try:
+            samples.append(_sample(row, size))
+        except ImageError as error:
+            failed.append(str(error))
+    if failed:
+        raise ManifestError(
+            f"{len(failed)} pictures cannot be read: mend or remove these rows\n"
+            + "; ".join(failed[:_NAMED])
+        )
+    return samples
+
+
+def _sample(row: ManifestRow, size: int) -> Sample:
+    target = row.mark_type.target
+    if target is None:
+        raise ValueError(f"{row.path}: {row.mark_type} is never trained on")
+    picture = read_picture(row.file, decode_side=None if row.box else decode_side(size))
+    pixels, inner = (picture.pixels, None) if row.box is None else cut(picture, row.box)
+    return Sample(pixels, inner, target, row.source, row.group_id, drawn=False)
+
+
+def rendered_sample(drawn: Rendered, index: int) -> Sample:
+    """A drawn picture as a sample; each is a group of its own."""
+    target = drawn.mark_type.target
+    if target is None:
+        raise ValueError("other cannot be drawn")
+    group = f"{RENDERED_SOURCE}-{index}"
+    return Sample(drawn.pixels, None, target, RENDERED_SOURCE, group, drawn=True)
+
+
+def balanced_weights(
+    samples: Sequence[Sample], rendered_share: float
+) -> npt.NDArray[np.float64]:
+    """Probability of each sample; drawn and photographed ones in the shares asked for.
+
+    Drawn ones are equally likely; among the photographs every class is equally likely, within
+    a class every source, within a source every picture.
+    """
+    drawn = np.array([sample.drawn for sample in samples])
+    cells = [(sample.target, sample.source) for sample in samples]
+    in_cell = Counter(cells)
+    sources = Counter(target for target, _ in in_cell)
+    even = np.array([1.0 / (in_cell[cell] * sources[cell[0]]) for cell in cells])
+    weights = np.where(drawn, 1.0, even)
+    if drawn.any() and not drawn.all():
+        weights[drawn] *= rendered_share / weights[drawn].sum()
+        weights[~drawn] *= (1.0 - rendered_share) / weights[~drawn].sum()
+    return np.asarray(weights / weights.sum())

@@ -1,0 +1,67 @@
+"""torch -> ONNX: the same network for ONNX Runtime, with its features and last feature map."""
+
+import contextlib
+import io
+import logging
+import tempfile
+import warnings
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from diascope.network import MarkNetwork
+
+INPUT_NAME = "relative_density"
+OUTPUT_NAMES = ("logits", "features", "feature_map")
+OPSET = 18
+
+
+class _AllOutputs(nn.Module):
+    """The network with its forward pass returning all three outputs."""
+
+    def __init__(self, network: MarkNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, relative_density: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits, pooled features, last feature map."""
+        return self.network.features(relative_density)
+
+
+def to_onnx(network: MarkNetwork, size: int) -> bytes:
+    """ONNX file of a network, weights inside.
+
+    Input ``relative_density`` float32 (N, 3, size, size); outputs ``logits`` (N, 3),
+    ``features`` (N, C) and ``feature_map`` (N, C, h, w), for any N.
+    """
+    whole = _AllOutputs(network).cpu().to(memory_format=torch.contiguous_format).eval()
+    example = torch.zeros(2, 3, size, size)
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        path = Path(folder) / "model.onnx"
+        torch.onnx.export(
+            whole,
+            (example,),
+            str(path),
+            input_names=[INPUT_NAME],
+            output_names=list(OUTPUT_NAMES),
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            opset_version=OPSET,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+        return path.read_bytes()
+
+
+@contextlib.contextmanager
+def _quiet():  # type: ignore[no-untyped-def]
+    """Hide the exporter's chatter; its errors still rise."""
+    level = logging.getLogger("torch.onnx").level
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            logging.getLogger("torch.onnx").setLevel(level)

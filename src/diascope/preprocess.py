@@ -1,0 +1,115 @@
+"""The only road to the network: a picture, perhaps a box, in; relative optical density out.
+
+Log space turns light and camera gain into an offset; subtracting the density of the reference
+skin takes that offset and the person's own tone away. The reference is the median of the whole
+frame or, with a box, of the skin around it.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from diascope.colour import ita_degrees, optical_density, srgb_to_lab
+from diascope.errors import ImageError, UnreadableReason
+from diascope.image import Picture
+
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom of a mark in pixels of the upright original; right, bottom exclusive."""
+
+BOX_CONTEXT = 0.5
+"""A box is seen with this share of its longer side around it."""
+
+_RING_LEAST_SHARE = 0.05  # a smaller ring around the box says nothing of the skin
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the network sees of one picture.
+
+    Attributes:
+        tensor: relative optical density, float32 (3, S, S); 0 is the reference skin, higher is
+            darker in that channel (R, G, B).
+        reference: sRGB of the reference skin, uint8 values (3,).
+        ita_degrees: typology angle of the reference, an estimate: the camera's light is unknown.
+    """
+
+    tensor: npt.NDArray[np.float32]
+    reference: npt.NDArray[np.uint8]
+    ita_degrees: float
+
+
+def decode_side(size: int) -> int:
+    """Shorter side in pixels that a picture must keep when decoded for an input of ``size``."""
+    return 2 * size
+
+
+def prepare(picture: Picture, box: Box | None, size: int) -> Prepared:
+    """Cut, resize and take colour relative to the skin.
+
+    Args:
+        picture: as read by ``image.read_picture``.
+        box: where the mark is; None: the whole picture.
+        size: side S of the network's input in pixels.
+
+    Raises:
+        ImageError: ``too_small``, when the box lies outside the picture or is under two pixels.
+    """
+    pixels, inner = picture.pixels, None
+    if box is not None:
+        pixels, inner = cut(picture, box)
+    return prepare_pixels(pixels, inner, size)
+
+
+def prepare_pixels(
+    pixels: npt.NDArray[np.uint8], inner: Box | None, size: int
+) -> Prepared:
+    """As :func:`prepare`, for pixels already cut; ``inner`` is the mark's box within them."""
+    height, width = pixels.shape[:2]
+    if (height, width) != (size, size):
+        shrinks = height >= size and width >= size
+        how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        pixels = np.asarray(cv2.resize(pixels, (size, size), interpolation=how), dtype=np.uint8)
+    around = None if inner is None else _ring(inner, width, height, size)
+    reference = _median_colour(pixels if around is None else pixels[around])
+    density = optical_density(pixels) - optical_density(reference)
+    tensor = np.ascontiguousarray(density.transpose(2, 0, 1), dtype=np.float32)
+    return Prepared(tensor, reference, float(ita_degrees(srgb_to_lab(reference))))
+
+
+def cut(picture: Picture, box: Box) -> tuple[npt.NDArray[np.uint8], Box]:
+    """Pixels of a box with the skin around it, and the box within those pixels."""
+    height, width = picture.pixels.shape[:2]
+    across, down = width / picture.width, height / picture.height
+    left, right = (min(max(x * across, 0.0), width) for x in (box[0], box[2]))
+    top, bottom = (min(max(y * down, 0.0), height) for y in (box[1], box[3]))
+    if right - left < 2 or bottom - top < 2:
+        raise ImageError(
+            UnreadableReason.TOO_SMALL,
+            "box " + ",".join(f"{edge:g}" for edge in box),
+            f"covers under two pixels of the picture ({picture.width} x {picture.height}); "
+            "give left, top, right, bottom in pixels of the upright picture",
+        )
+    margin = BOX_CONTEXT * max(right - left, bottom - top)
+    x0, x1 = int(max(left - margin, 0)), int(np.ceil(min(right + margin, width)))
+    y0, y1 = int(max(top - margin, 0)), int(np.ceil(min(bottom + margin, height)))
+    inner = (left - x0, top - y0, right - x0, bottom - y0)
+    return np.ascontiguousarray(picture.pixels[y0:y1, x0:x1]), inner
+
+
+def _ring(inner: Box, width: int, height: int, size: int) -> npt.NDArray[np.bool_] | None:
+    """True outside the box, (size, size); None when too little skin lies there."""
+    around = np.ones((size, size), dtype=bool)
+    left, right = (round(x * size / width) for x in (inner[0], inner[2]))
+    top, bottom = (round(y * size / height) for y in (inner[1], inner[3]))
+    around[top:bottom, left:right] = False
+    return around if around.mean() >= _RING_LEAST_SHARE else None
+
+
+def _median_colour(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Lower median of each channel from its histogram: exact, and fast on bytes."""
+    channels = pixels.reshape(-1, 3).T
+    half = (channels.shape[1] + 1) // 2
+    counts = (np.bincount(channel, minlength=256).cumsum() for channel in channels)
+    return np.array([np.searchsorted(count, half) for count in counts], dtype=np.uint8)

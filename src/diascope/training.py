@@ -1,0 +1,595 @@
+"""fit -> calibrate -> save: from rows and a config to a bundle."""
+
+import csv
+import hashlib
+import io
+import json
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from lightning.fabric import Fabric
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure as Drawing
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.tensorboard import SummaryWriter
+
+from diascope import bundle as bundles
+from diascope.augment import Augmentation
+from diascope.calibration import fit_temperature, separation, softmax
+from diascope.config import RunConfig
+from diascope.dataset import (
+    ManifestRow,
+    Sample,
+    balanced_weights,
+    load_samples,
+    rendered_sample,
+    split_by_group,
+    trainable,
+)
+from diascope.errors import ConfigError, DeviceError, OutputError, TrainingError
+from diascope.export import to_onnx
+from diascope.labels import LABEL_ORDER, MarkType
+from diascope.metrics import auroc, bootstrap_interval
+from diascope.network import MarkNetwork, parameter_count
+from diascope.preprocess import prepare_pixels
+from diascope.progress import Track, silent
+from diascope.renderer import render_many
+
+log = logging.getLogger(__name__)
+
+BUNDLE_FOLDER = "bundle"
+CHECKPOINT = "checkpoint.pt"
+METRICS = "metrics.csv"
+CURVE = "curve.png"
+EVENTS = "tensorboard"
+
+_VALIDATION_SEED = 1  # added to the run's seed: rendered validation pictures are never trained on
+_EVALUATION_BATCH = 128
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a fit left behind."""
+
+    bundle_folder: Path
+    epochs: int
+    best_epoch: int
+    history: tuple[dict[str, float], ...]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Samples of one run; ``digest`` covers the photographs' pixels, targets and groups."""
+
+    training: list[Sample]
+    validation: list[Sample]
+    digest: str | None
+
+
+def fit(
+    config: RunConfig,
+    rows: Sequence[ManifestRow],
+    out: Path,
+    *,
+    resume: bool = False,
+    init_from: Path | None = None,
+    overwrite: bool = False,
+    command: str = "diascope.training.fit",
+    track: Track = silent,
+) -> FitResult:
+    """Train on rows of photographs, rendered marks, or both, and save a bundle in ``out``.
+
+    Args:
+        config: every setting of the run.
+        rows: photographs, their groups already joined (``dataset.joined_rows``); rows marked
+            ``other`` are left out. Empty for rendered marks alone.
+        out: folder for the bundle, the checkpoint, ``metrics.csv``, a curve, TensorBoard events.
+        resume: go on from the checkpoint in ``out``; the final weights are those of a run that
+            was never cut off, bit for bit on CPU with the same number of threads.
+        init_from: a bundle to start from; its network and input size are taken over.
+        overwrite: replace an earlier run in ``out``.
+        command: stands in the bundle.
+        track: shows progress.
+
+    Raises:
+        ConfigError: settings that do not fit the rows, or a resumed run that was changed.
+        SplitError: one class only, or too few groups.
+        DeviceError: a device that is not there.
+        TrainingError: a loss that is not finite.
+        OutputError: ``out`` holds a run already, or none to resume.
+    """
+    start = None if init_from is None else bundles.load_bundle(init_from)
+    if start is not None:
+        config = _shaped_like(config, start.description)
+    rows = trainable(rows)
+    _check_shares(config, rows)
+    _check_output(out, resume=resume, overwrite=overwrite)
+    fabric = _fabric(config)
+    data = load_data(config, rows, track=track)
+    initial = None if start is None else _tensors(start.weights())
+    run = _Run(config, data, fabric, out, initial)
+    if resume:
+        run.restore()
+    run.train(track)
+    folder = run.save(command) if fabric.is_global_zero else out / BUNDLE_FOLDER
+    return FitResult(folder, len(run.history), run.best.epoch, tuple(run.history))
+
+
+def load_data(
+    config: RunConfig, rows: Sequence[ManifestRow], *, track: Track = silent
+) -> TrainingData:
+    """Split the rows by group, read the photographs, draw the rendered marks."""
+    training: list[Sample] = []
+    validation: list[Sample] = []
+    if rows:
+        kept, held_out = split_by_group(rows, config.data.validation_share, config.seed)
+        training = load_samples(kept, config.preprocess.size, track=track)
+        validation = load_samples(held_out, config.preprocess.size, track=track)
+    digest = _digest([*training, *validation]) if rows else None
+    if config.data.rendered_share > 0:
+        training += _drawn(config, config.data.rendered_count, config.seed, track)
+        seed = config.seed + _VALIDATION_SEED
+        validation += _drawn(config, config.data.rendered_validation, seed, track)
+    return TrainingData(training, validation, digest)
+
+
+def _drawn(config: RunConfig, count: int, seed: int, track: Track) -> list[Sample]:
+    drawn = render_many(count, seed, config.preprocess.size, workers=os.cpu_count() or 1)
+    return [
+        rendered_sample(picture, index)
+        for index, picture in enumerate(track(drawn, "drawing marks", count))
+    ]
+
+
+def _digest(samples: Sequence[Sample]) -> str:
+    whole = hashlib.sha256()
+    for sample in samples:
+        whole.update(repr((sample.pixels.shape, sample.inner, sample.target)).encode())
+        whole.update(sample.group_id.encode())
+        whole.update(sample.pixels.tobytes())
+    return whole.hexdigest()
+
+
+def _shaped_like(config: RunConfig, start: bundles.BundleDescription) -> RunConfig:
+    size = config.preprocess.model_copy(update={"size": start.preprocessing.size})
+    return config.model_copy(update={"network": start.network, "preprocess": size})
+
+
+def _check_shares(config: RunConfig, rows: Sequence[ManifestRow]) -> None:
+    share = config.data.rendered_share
+    if not rows and share < 1.0:
+        raise ConfigError(
+            f"data.rendered_share = {share}: this run wants photographs; "
+            "give a manifest with --data, or set data.rendered_share=1.0"
+        )
+    if rows and share == 1.0:
+        raise ConfigError(
+            "data.rendered_share = 1.0 leaves no room for the manifest's photographs; "
+            "set it below 1, such as --set data.rendered_share=0.5"
+        )
+
+
+def _check_output(out: Path, *, resume: bool, overwrite: bool) -> None:
+    if resume:
+        if not (out / CHECKPOINT).is_file():
+            raise OutputError(f"{out}: no checkpoint to resume; start without --resume")
+        return
+    ours = [out / name for name in (CHECKPOINT, BUNDLE_FOLDER) if (out / name).exists()]
+    if ours and not overwrite:
+        raise OutputError(
+            f"{out}: holds a run already; --overwrite replaces it, --resume goes on with it"
+        )
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"{out}: is a file; name a folder")
+    (out / CHECKPOINT).unlink(missing_ok=True)
+    for events in (out / EVENTS).glob("events.*"):
+        events.unlink()
+
+
+def _fabric(config: RunConfig) -> Fabric:
+    train = config.train
+    if train.device == "cuda" and not torch.cuda.is_available():
+        raise DeviceError("device cuda: no CUDA GPU here; use --device cpu or auto")
+    if train.threads is not None:
+        torch.set_num_threads(train.threads)
+    try:
+        return Fabric(
+            accelerator=train.device,
+            devices=train.devices,
+            precision=train.precision,
+        )
+    except (MisconfigurationException, ValueError) as error:
+        raise DeviceError(f"device {train.device} x {train.devices}: {error}") from error
+
+
+class _Prepared(Dataset[tuple[Tensor, Tensor]]):
+    """Training pictures, changed anew every time; a key decides all chance in one."""
+
+    def __init__(self, config: RunConfig, samples: Sequence[Sample]) -> None:
+        self._samples = samples
+        self._size = config.preprocess.size
+        self._augmentation = Augmentation(config.augment)
+
+    def __getitem__(self, key: tuple[int, int, int, int]) -> tuple[Tensor, Tensor]:
+        """Input and target of a (seed, epoch, position, sample) key."""
+        sample = self._samples[key[-1]]
+        pixels, inner = self._augmentation(
+            sample.pixels, sample.inner, key[:-1], crop=not sample.drawn
+        )
+        prepared = prepare_pixels(pixels, inner, self._size)
+        return torch.from_numpy(prepared.tensor), torch.tensor(sample.target)
+
+
+@dataclass
+class _Best:
+    """The best epoch so far, by validation loss of the averaged weights."""
+
+    epoch: int = 0
+    loss: float = float("inf")
+    weights: dict[str, Tensor] = field(default_factory=dict)
+
+
+class _Run:
+    """One fit: network, averaged weights, optimiser, history, and where they are kept."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        data: TrainingData,
+        fabric: Fabric,
+        out: Path,
+        initial: dict[str, Tensor] | None,
+    ) -> None:
+        self.config, self.data, self.fabric, self.out = config, data, fabric, out
+        self.history: list[dict[str, float]] = []
+        self.best = _Best()
+        torch.manual_seed(config.seed)
+        network = MarkNetwork(config.network)
+        if initial is not None:
+            network.load_state_dict(initial)
+        network = network.to(memory_format=torch.channels_last)
+        decay = get_ema_multi_avg_fn(config.train.ema_decay)
+        self.averaged = AveragedModel(network, multi_avg_fn=decay, use_buffers=True)
+        self.averaged.to(fabric.device)
+        optimiser = torch.optim.AdamW(
+            network.parameters(),
+            lr=config.train.learning_rate,
+            weight_decay=config.train.weight_decay,
+        )
+        self.plain = network
+        self.network, self.optimiser = fabric.setup(network, optimiser)
+        self.schedule = LambdaLR(optimiser, self._rate)
+        self.validation = _Validation(config, data.validation)
+        self.shares = balanced_weights(data.training, config.data.rendered_share)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of one rank in one epoch."""
+        train = self.config.train
+        return max(1, train.samples_per_epoch // (train.batch_size * self.fabric.world_size))
+
+    def _rate(self, step: int) -> float:
+        """Learning rate as a share of its peak: linear warm-up, then a half cosine to zero."""
+        total = self.steps_per_epoch * self.config.train.epochs
+        warm = max(1, round(self.config.train.warmup_share * total))
+        if step < warm:
+            return (step + 1) / warm
+        return 0.5 * (1 + float(np.cos(np.pi * min(1.0, (step - warm) / max(1, total - warm)))))
+
+    @property
+    def finished(self) -> bool:
+        """All epochs done, or none better for as long as patience lasts."""
+        done = len(self.history)
+        patient = self.config.train.patience
+        return done >= self.config.train.epochs or done - self.best.epoch >= patient
+
+    def train(self, track: Track) -> None:
+        """Every epoch still to do; each ends with a validation and a checkpoint."""
+        remaining = (self.config.train.epochs - len(self.history)) * self.steps_per_epoch
+        losses: list[float] = []
+        for last, batch in track(self._batches(), "training", remaining):
+            losses.append(self._step(*batch))
+            if last:
+                self._close_epoch(float(np.mean(losses)))
+                losses = []
+
+    def _batches(self) -> Iterator[tuple[bool, tuple[Tensor, Tensor]]]:
+        dataset = _Prepared(self.config, self.data.training)
+        while not self.finished:
+            epoch = len(self.history)
+            torch.manual_seed(_chance(self.config.seed, epoch, self.fabric.global_rank))
+            loader = self._loader(dataset, epoch)
+            for number, batch in enumerate(loader, start=1):
+                yield number == self.steps_per_epoch, batch
+
+    def _loader(self, dataset: _Prepared, epoch: int) -> DataLoader[tuple[Tensor, Tensor]]:
+        train, seed = self.config.train, self.config.seed
+        ranks = self.fabric.world_size
+        count = self.steps_per_epoch * train.batch_size * ranks
+        order = np.random.default_rng([seed, epoch]).choice(
+            len(self.data.training), size=count, p=self.shares
+        )
+        keys = [(seed, epoch, position, int(sample)) for position, sample in enumerate(order)]
+        return DataLoader(
+            dataset,
+            batch_size=train.batch_size,
+            sampler=keys[self.fabric.global_rank :: ranks],  # type: ignore[arg-type]
+            num_workers=train.workers,
+        )
+
+    def _step(self, inputs: Tensor, targets: Tensor) -> float:
+        self.network.train()
+        inputs, targets = self.fabric.to_device((inputs, targets))
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
+        loss = nn.functional.cross_entropy(
+            self.network(inputs),
+            targets,
+            label_smoothing=self.config.train.label_smoothing,
+        )
+        value = float(loss.detach())
+        if not np.isfinite(value):
+            raise TrainingError(
+                f"epoch {len(self.history) + 1}: the loss is {value}; "
+                "lower train.learning_rate or use precision 32-true"
+            )
+        self.optimiser.zero_grad()
+        self.fabric.backward(loss)
+        self.optimiser.step()
+        self.schedule.step()
+        self.averaged.update_parameters(self.plain)
+        return value
+
+    def _close_epoch(self, training_loss: float) -> None:
+        logits = self.validation.logits(self.averaged.module, self.fabric.device)
+        figures = {"training_loss": training_loss, **self.validation.figures(logits)}
+        epoch = len(self.history) + 1
+        self.history.append({"epoch": epoch, **figures})
+        if figures["validation_loss"] < self.best.loss:
+            weights = self.averaged.module.state_dict()
+            kept = {name: value.detach().cpu().clone() for name, value in weights.items()}
+            self.best = _Best(epoch, figures["validation_loss"], kept)
+        told = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
+        log.info("epoch %d of %d: %s", epoch, self.config.train.epochs, told)
+        if self.fabric.is_global_zero:
+            self._keep()
+
+    def _keep(self) -> None:
+        """Checkpoint, metrics and events of the epoch just closed, each whole or not at all."""
+        state = {
+            "fingerprint": self._fingerprint(),
+            "network": self.plain.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "history": self.history,
+            "best": (self.best.epoch, self.best.loss, self.best.weights),
+        }
+        whole = io.BytesIO()
+        torch.save(state, whole)
+        _write(self.out / CHECKPOINT, whole.getvalue())
+        _write(self.out / METRICS, _table(self.history))
+        last = self.history[-1]
+        with SummaryWriter(str(self.out / EVENTS), purge_step=int(last["epoch"])) as writer:
+            for name, value in last.items():
+                writer.add_scalar(name, value, int(last["epoch"]))
+
+    def restore(self) -> None:
+        """Take up the checkpoint in ``out``."""
+        path = self.out / CHECKPOINT
+        try:
+            state = torch.load(path, map_location=self.fabric.device, weights_only=True)
+        except Exception as error:
+            raise OutputError(f"{path}: not a checkpoint of ours; start anew: {error}") from error
+        if state["fingerprint"] != self._fingerprint():
+            raise ConfigError(
+                f"{path}: the config or the data changed since; "
+                "resume with the same ones, or start anew with --overwrite"
+            )
+        self.plain.load_state_dict(state["network"])
+        self.averaged.load_state_dict(state["averaged"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.history = state["history"]
+        epoch, loss, weights = state["best"]
+        self.best = _Best(epoch, loss, {name: value.cpu() for name, value in weights.items()})
+
+    def _fingerprint(self) -> str:
+        told = self.config.model_dump_json() + str(self.data.digest) + str(self.fabric.world_size)
+        return hashlib.sha256(told.encode()).hexdigest()
+
+    def save(self, command: str) -> Path:
+        """Calibrate the best epoch on validation and write the bundle and the curve."""
+        network = MarkNetwork(self.config.network)
+        network.load_state_dict(self.best.weights)
+        network.eval()
+        logits = self.validation.logits(network, torch.device("cpu"))
+        temperature = fit_temperature(logits, self.validation.targets, self.validation.weights)
+        description = _describe(self.config, self.data, network, temperature, command)
+        figures = self.validation.bundle_figures(softmax(logits, temperature), command)
+        saved = bundles.save_bundle(
+            self.out / BUNDLE_FOLDER,
+            description.model_copy(update={"figures": figures}),
+            {name: value.numpy() for name, value in self.best.weights.items()},
+            to_onnx(network, self.config.preprocess.size),
+            _licence(description),
+            overwrite=True,
+        )
+        _write(self.out / CURVE, _curve(self.history))
+        return saved.folder
+
+
+class _Validation:
+    """Held-out pictures prepared once, and what is measured on them."""
+
+    def __init__(self, config: RunConfig, samples: Sequence[Sample]) -> None:
+        prepared = [prepare_pixels(s.pixels, s.inner, config.preprocess.size) for s in samples]
+        self._inputs = torch.from_numpy(np.stack([each.tensor for each in prepared]))
+        self.samples = samples
+        self.targets = np.array([sample.target for sample in samples])
+        self.weights = balanced_weights(samples, config.data.rendered_share)
+
+    @torch.inference_mode()
+    def logits(self, network: nn.Module, device: torch.device) -> npt.NDArray[np.float64]:
+        """Logits (N, 3) of a network in evaluation mode."""
+        network.eval()
+        parts = [
+            network(part.to(device).contiguous(memory_format=torch.channels_last)).float().cpu()
+            for part in self._inputs.split(_EVALUATION_BATCH)
+        ]
+        return torch.cat(parts).double().numpy()
+
+    def figures(self, logits: npt.NDArray[np.float64]) -> dict[str, float]:
+        """Weighted log loss, and AUROC of red against brown on photographs and on drawn marks."""
+        probabilities = softmax(logits)
+        losses = -(self.targets * np.log(np.maximum(probabilities, 1e-12))).sum(axis=1)
+        told = {"validation_loss": float(np.average(losses, weights=self.weights))}
+        for name, rows in self._red_or_brown().items():
+            brown = self.targets[rows, 1] == 1
+            told[f"auroc_{name}"] = float(auroc(brown, separation(probabilities[rows])))
+        return told
+
+    def bundle_figures(
+        self, probabilities: npt.NDArray[np.float64], command: str
+    ) -> tuple[bundles.Figure, ...]:
+        """Validation figures with intervals, for the bundle; the fit has chosen by them."""
+        figures = []
+        for name, rows in self._red_or_brown().items():
+            brown = self.targets[rows, 1] == 1
+            scores = separation(probabilities[rows])
+            interval = bootstrap_interval(
+                lambda counts, brown=brown, scores=scores: auroc(brown, scores, counts),  # type: ignore[misc]
+                brown,
+                np.array([self.samples[row].group_id for row in rows]),
+            )
+            figures.append(
+                bundles.Figure(
+                    name="AUROC red against brown, validation (used to stop the fit)",
+                    value=interval.value,
+                    low=interval.low,
+                    high=interval.high,
+                    n=interval.n,
+                    data=f"held-out {name}",
+                    command=command,
+                )
+            )
+        return tuple(figures)
+
+    def _red_or_brown(self) -> dict[str, npt.NDArray[np.intp]]:
+        """Rows of one pure colour, photographs and drawn marks apart, where both colours are."""
+        pure = self.targets[:, :2].max(axis=1) == 1
+        drawn = np.array([sample.drawn for sample in self.samples])
+        parts = {
+            "photographs": np.flatnonzero(pure & ~drawn),
+            "rendered": np.flatnonzero(pure & drawn),
+        }
+        return {
+            name: rows
+            for name, rows in parts.items()
+            if len(np.unique(self.targets[rows, 1])) == len(MarkType) - 1
+        }
+
+
+def _chance(*numbers: int) -> int:
+    return int(np.random.default_rng(numbers).integers(2**31))
+
+
+def _tensors(weights: Any) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(np.array(value)) for name, value in weights.items()}
+
+
+def _describe(
+    config: RunConfig,
+    data: TrainingData,
+    network: MarkNetwork,
+    temperature: float,
+    command: str,
+) -> bundles.BundleDescription:
+    drawn = sum(sample.drawn for sample in data.training)
+    photographs = sum(not s.drawn for s in [*data.training, *data.validation])
+    sources = sorted({s.source for s in data.training if not s.drawn})
+    seen = f"{photographs} photographs ({', '.join(sources)})" if photographs else "no photograph"
+    libraries = ("torch", "torchvision", "albumentations", "lightning", "numpy", "scikit-learn")
+    return bundles.BundleDescription(
+        name=config.name,
+        version=version("diascope"),
+        created=datetime.now(UTC).replace(microsecond=0),
+        preprocessing=bundles.Preprocessing(size=config.preprocess.size),
+        network=config.network,
+        parameters=parameter_count(network),
+        temperature=temperature,
+        gates=config.gates,
+        data=bundles.TrainingData(
+            digest=data.digest,
+            summary=f"{drawn} rendered pictures and {seen}",
+            rendered=drawn,
+            photographs=photographs,
+        ),
+        data_licence=config.data_licence,
+        intended_use=config.intended_use,
+        library_versions={name: version(name) for name in libraries},
+        command=command,
+    )
+
+
+def _licence(description: bundles.BundleDescription) -> str | None:
+    """Text of the weights' own licence; None where no photograph was used."""
+    if not description.data.photographs:
+        return None
+    return (
+        f"Weights of the model {description.name}\n\n"
+        f"{description.intended_use}\n\n"
+        f"Photographs it learnt from: {description.data_licence}\n\n"
+        "These weights are not covered by the Apache-2.0 licence of the diascope code.\n"
+    )
+
+
+def _table(history: Sequence[dict[str, float]]) -> bytes:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(history[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    return text.getvalue().encode()
+
+
+def _curve(history: Sequence[dict[str, float]]) -> bytes:
+    """Losses and AUROC over the epochs, as PNG."""
+    drawing = Drawing(figsize=(8, 3.5), layout="constrained")
+    FigureCanvasAgg(drawing)
+    losses, areas = drawing.subplots(1, 2)
+    epochs = [row["epoch"] for row in history]
+    for name in history[0]:
+        if name == "epoch":
+            continue
+        axes = areas if name.startswith("auroc") else losses
+        axes.plot(epochs, [row[name] for row in history], label=name.replace("_", " "))
+    for axes, title in ((losses, "loss"), (areas, "AUROC, validation")):
+        axes.set(xlabel="epoch", title=title)
+        if axes.lines:
+            axes.legend()
+    whole = io.BytesIO()
+    drawing.savefig(whole, format="png", dpi=120)
+    return whole.getvalue()
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with draft.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
