@@ -109,6 +109,7 @@ def read_picture(
     opener = _opener(data, name)
     with _refusing(name):
         header = opener(BytesIO(data))
+        _check_raw(header, name)
         _check_size(header.size, _most_pixels(header, limits), name, limits)
         if isinstance(header, JpegImageFile):
             return _from_jpeg(data, header, decode_side)
@@ -202,6 +203,14 @@ def _check_size(size: tuple[int, int], most: int, name: str, limits: Limits) -> 
         )
 
 
+def _check_raw(header: ImageFile, name: str) -> None:
+    # TIFF 6.0, tag NewSubfileType: bit 0 is a thumbnail, the first picture of most raw formats.
+    if isinstance(header, TiffImageFile) and int(header.tag_v2.get(254, 0)) & 1:
+        _refuse(
+            UnreadableReason.UNSUPPORTED, name, "a camera's raw file is not read; export a JPEG"
+        )
+
+
 def _most_pixels(header: ImageFile, limits: Limits) -> int:
     # A progressive JPEG keeps all its coefficients in memory, whatever the scale.
     small = isinstance(header, JpegImageFile) and not header.info.get("progressive")
@@ -225,7 +234,7 @@ _OPENERS: dict[Callable[[bytes], bool], type[ImageFile]] = {
     lambda data: data.startswith(b"\xff\xd8\xff"): JpegImageFile,
     lambda data: data.startswith(b"\x89PNG\r\n\x1a\n"): PngImageFile,
     lambda data: data[:4] == b"RIFF" and data[8:12] == b"WEBP": WebPImageFile,
-    lambda data: data.startswith((b"II*\0", b"MM\0*")): TiffImageFile,
+    lambda data: data.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")): TiffImageFile,
     lambda data: data.startswith((b"GIF87a", b"GIF89a")): GifImageFile,
     _is_bmp: BmpImageFile,
     _is_avif: AvifImageFile,
@@ -299,36 +308,28 @@ def _from_jpeg(data: bytes, header: JpegImageFile, decode_side: int | None) -> P
 
 def _from_pillow(image: Image.Image, notes: tuple[ReadingNote, ...]) -> Picture:
     image.load()
-    profile = image.info.get("icc_profile")
-    colour, alpha = _split_alpha(image)
-    grey = colour.mode == "L"
+    flat, alpha = _eight_bit(image), None
+    grey = flat.mode in ("1", "L", "LA", "La")
+    if flat.has_transparency_data:
+        flat = flat.convert("RGBA")
+        alpha = flat.getchannel("A")
+    if flat.mode != "CMYK":
+        flat = flat.convert("RGB")
     if not grey:
-        colour, assumed = _to_srgb(colour, profile)
+        flat, assumed = _to_srgb(flat, image.info.get("icc_profile"))
         notes = (*notes, *assumed)
-    colour = colour.convert("RGB")
     if alpha is not None:
-        canvas = Image.new("RGB", colour.size, NEUTRAL_GREY)
-        canvas.paste(colour, mask=alpha)
-        colour = canvas
-    return _upright(np.asarray(colour), image.size, image, not grey, notes)
+        flat = Image.composite(flat, Image.new("RGB", flat.size, NEUTRAL_GREY), alpha)
+    return _upright(np.asarray(flat), image.size, image, not grey, notes)
 
 
-def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """The picture as L, RGB or CMYK, and its alpha as L or None."""
+def _eight_bit(image: Image.Image) -> Image.Image:
+    # Pillow's own conversion of these modes clips at 255.
     if image.mode.startswith("I;16"):
-        # Pillow's own conversion clips at 255.
-        image = Image.fromarray(np.rint(np.asarray(image) / 257.0).astype(np.uint8))
-    elif image.mode in ("I", "F", "LAB", "HSV"):
+        return Image.fromarray(np.rint(np.asarray(image) / 257.0).astype(np.uint8))
+    if image.mode in ("I", "F"):
         raise ValueError(f"pixels of mode {image.mode} are not supported")
-    if image.mode in ("L", "1", "CMYK") and not image.has_transparency_data:
-        return (image if image.mode != "1" else image.convert("L")), None
-    if image.mode in ("LA", "La", "L", "1"):
-        bands = image.convert("LA").split()
-        return bands[0], bands[1]
-    if image.has_transparency_data:
-        whole = image.convert("RGBA")
-        return whole.convert("RGB"), whole.getchannel("A")
-    return image.convert("RGB"), None
+    return image
 
 
 def _to_srgb(
@@ -338,7 +339,8 @@ def _to_srgb(
     notes: tuple[ReadingNote, ...] = ()
     if profile:
         try:
-            return _transform(profile, image.mode).apply(image), ()
+            transform = _transform(profile, image.mode)
+            return (transform.apply(image) if transform else image), ()
         except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
             notes = (ReadingNote.BROKEN_PROFILE,)
     if image.mode == "CMYK":
@@ -347,10 +349,21 @@ def _to_srgb(
 
 
 @lru_cache(maxsize=16)
-def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform:
+def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """The way to sRGB, or None where the profile is sRGB itself."""
     source = ImageCms.ImageCmsProfile(BytesIO(profile))
     intent = ImageCms.Intent(ImageCms.getDefaultIntent(source))
-    return ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB", intent)
+    srgb = ImageCms.createProfile("sRGB")
+    transform = ImageCms.buildTransform(source, srgb, mode, "RGB", intent)
+    if mode == "RGB":
+        changed = np.asarray(transform.apply(Image.fromarray(_PROBE))).astype(int) - _PROBE
+        if np.abs(changed).max() <= 1:
+            return None
+    return transform
+
+
+_LEVELS = np.arange(0, 256, 17, dtype=np.uint8)
+_PROBE = np.stack(np.meshgrid(_LEVELS, _LEVELS, _LEVELS), axis=-1).reshape(64, 64, 3)
 
 
 # EXIF 2.32 (CIPA DC-008), tag 274: what turns a stored picture (H, W, 3) upright.
