@@ -12,7 +12,7 @@ Floats = npt.NDArray[np.floating]
 OPTICAL_DENSITY_OFFSET = 0.01
 """Added to linear RGB before the logarithm: keeps black finite (density at most 2)."""
 
-# IEC 61966-2-1:1999, sRGB to CIE XYZ with the D65 white at Y = 1.
+# From the primaries and white of IEC 61966-2-1:1999 to seven digits; CIE XYZ, D65 white at Y = 1.
 _RGB_TO_XYZ = np.array(
     [
         [0.4124564, 0.3575761, 0.1804375],
@@ -27,16 +27,23 @@ _LAB_KAPPA = (29.0 / 3.0) ** 3
 
 
 def srgb_to_linear(srgb: npt.ArrayLike) -> Floats:
-    """Linear RGB in [0, 1] of sRGB in [0, 1] (float) or 0 to 255 (uint8).
+    """Linear RGB in [0, 1] of sRGB in [0, 1] (any float; float64 out) or 0 to 255 (uint8; float32).
 
     Formula: IEC 61966-2-1:1999, electro-optical transfer function.
+
+    Raises:
+        TypeError: integers other than uint8, whose range nobody can know.
     """
     values = np.asarray(srgb)
     if values.dtype == np.uint8:
-        return np.asarray(_LINEAR_OF_BYTE[values], dtype=np.float32)
+        return np.asarray(_LINEAR_OF_BYTE.take(values))
+    if values.dtype.kind != "f":
+        raise TypeError(f"sRGB of dtype {values.dtype}; give uint8 (0 to 255) or floats (0 to 1)")
     values = values.astype(np.float64, copy=False)
     return np.asarray(
-        np.where(values <= 0.04045, values / 12.92, ((np.maximum(values, 0) + 0.055) / 1.055) ** 2.4)
+        np.where(
+            values <= 0.04045, values / 12.92, ((np.maximum(values, 0) + 0.055) / 1.055) ** 2.4
+        )
     )
 
 
@@ -59,7 +66,7 @@ def optical_density(srgb: npt.ArrayLike, offset: float = OPTICAL_DENSITY_OFFSET)
     """
     values = np.asarray(srgb)
     if values.dtype == np.uint8 and offset == OPTICAL_DENSITY_OFFSET:
-        return np.asarray(_DENSITY_OF_BYTE[values])
+        return np.asarray(_DENSITY_OF_BYTE.take(values))
     return np.asarray(-np.log10(srgb_to_linear(values) + offset))
 
 
@@ -77,8 +84,8 @@ def srgb_to_lab(srgb: npt.ArrayLike) -> Floats:
 def ita_degrees(lab: npt.ArrayLike) -> Floats:
     """Individual typology angle in degrees of CIELAB, last axis dropped: high is light skin.
 
-    arctan((L* - 50) / b*), the quadrant of a negative b* resolved by arctan2 so that the angle
-    falls with L* throughout (Chardon et al., Int J Cosmet Sci 1991;13:191).
+    arctan((L* - 50) / b*) (Chardon et al., Int J Cosmet Sci 1991;13:191). Bluish pixels count by
+    the absolute value of b*: with its sign, light ones would turn dark.
     """
     values = np.asarray(lab, dtype=np.float64)
     return np.asarray(np.degrees(np.arctan2(values[..., 0] - 50.0, np.abs(values[..., 2]))))
@@ -87,8 +94,9 @@ def ita_degrees(lab: npt.ArrayLike) -> Floats:
 def erythema_index(srgb: npt.ArrayLike) -> Floats:
     """Erythema index 100 x (OD green - OD red), last axis dropped: high is red.
 
-    The difference of log reflectance in green and red, haemoglobin's band and its neighbour
-    (Diffey et al., Br J Dermatol 1984;111:663; on RGB cameras Takiwaki, Skin Res Technol 1998).
+    The difference of log reflectance in green, where haemoglobin absorbs, and in red, where it
+    hardly does (Diffey et al., Br J Dermatol 1984;111:663; of camera pictures, Yamamoto et al.,
+    Skin Res Technol 2008;14:26).
     """
     density = optical_density(srgb)
     return np.asarray(100.0 * (density[..., 1] - density[..., 0]))
@@ -97,8 +105,8 @@ def erythema_index(srgb: npt.ArrayLike) -> Floats:
 def melanin_index(srgb: npt.ArrayLike) -> Floats:
     """Melanin index 100 x OD red, last axis dropped: high is dark.
 
-    Log inverse reflectance in red, where haemoglobin hardly absorbs (Takiwaki, Skin Res Technol
-    1998; Dawson et al., Phys Med Biol 1980;25:695).
+    Log inverse reflectance in red, where haemoglobin hardly absorbs (Takiwaki, J Med Invest
+    1998;44:121; Dawson et al., Phys Med Biol 1980;25:695).
     """
     return np.asarray(100.0 * optical_density(srgb)[..., 0])
 
