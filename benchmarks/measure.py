@@ -1,0 +1,57 @@
+"""Wall time and peak memory of one command and all its child processes.
+
+    python benchmarks/measure.py [--runs N] COMMAND [ARGUMENT ...]
+
+Memory is the sum of resident sizes over the command's processes, read ten times a second; pages
+that processes share count once each, so the figure is an upper bound.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import time
+
+
+def resident_bytes(session: int) -> int:
+    """Resident memory of every process of a session's process group, in bytes."""
+    listing = subprocess.run(["ps", "-A", "-o", "pgid=,rss="], capture_output=True, text=True)
+    rows = (line.split() for line in listing.stdout.splitlines())
+    return sum(1024 * int(size) for group, size in rows if int(group) == session)
+
+
+def measure(command: list[str], *, watch: bool) -> tuple[float, int]:
+    """Seconds and peak bytes of one run; stops with the command's own code when it fails."""
+    start, peak = time.perf_counter(), 0
+    process = subprocess.Popen(command, start_new_session=True)
+    try:
+        while watch and process.poll() is None:
+            peak = max(peak, resident_bytes(process.pid))
+            time.sleep(0.1)
+        process.wait()
+    finally:
+        process.terminate()
+    if process.returncode:
+        sys.exit(process.returncode)
+    return time.perf_counter() - start, peak
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="wall time and peak memory of a command")
+    parser.add_argument("--runs", type=int, default=1, help="above 1: time only, no memory")
+    parser.add_argument("command", nargs=argparse.REMAINDER)
+    arguments = parser.parse_args()
+    if not arguments.command:
+        parser.error("name a command to run")
+    runs = [measure(arguments.command, watch=arguments.runs == 1) for _ in range(arguments.runs)]
+    seconds = [run[0] for run in runs]
+    line = f"{statistics.median(seconds):.2f} s"
+    if arguments.runs > 1:
+        line += f" (median of {len(runs)}; {min(seconds):.2f} to {max(seconds):.2f})"
+    else:
+        line += f", at most {runs[0][1] / 2**20:,.0f} MiB resident"
+    print(f"{' '.join(arguments.command)}: {line}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
