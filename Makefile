@@ -28,10 +28,10 @@ venv: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@set -e; \
+	fits='import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))'; \
 	python=''; \
-	for name in $(PYTHON) $(PYTHONS); do \
-	  if $$name -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' \
-	      >/dev/null 2>&1; then python=$$name; break; fi; \
+	for name in $(BIN)/python $(PYTHON) $(PYTHONS); do \
+	  if $$name -c "$$fits" >/dev/null 2>&1; then python=$$name; break; fi; \
 	done; \
 	if [ -z "$$python" ]; then \
 	  echo 'diascope needs Python 3.11 or later with venv, and none was found.' >&2; \
@@ -39,8 +39,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 	  echo 'or name it: make demo PYTHON=/path/to/python3' >&2; \
 	  exit 1; \
 	fi; \
-	echo "Setting up $(VENV) with $$($$python --version): once, a few minutes and up to 7 GB ..."; \
-	$$python -m venv $(VENV); \
+	echo "Installing into $(VENV) with $$($$python --version): minutes, up to 7 GB on Linux ..."; \
+	if [ "$$python" != $(BIN)/python ]; then $$python -m venv --clear $(VENV); fi; \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	  --constraint constraints.txt --editable '.[dev]'
 	@touch $(INSTALLED)
