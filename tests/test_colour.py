@@ -105,7 +105,7 @@ def test_lab_of_published_colours(srgb, lab):
 @given(bytes_of_pixels)
 def test_lab_agrees_with_opencv(pixels):
     theirs = cv2.cvtColor((pixels[None] / 255.0).astype(np.float32), cv2.COLOR_RGB2Lab)[0]
-    np.testing.assert_allclose(srgb_to_lab(pixels), theirs, atol=0.4)
+    np.testing.assert_allclose(srgb_to_lab(pixels), theirs, atol=0.6)
 
 
 @given(st.integers(0, 254))

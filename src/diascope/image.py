@@ -97,7 +97,7 @@ def read_picture(
     Raises:
         ImageError: whatever keeps the picture from being read, with its reason.
     """
-    name = _name(source)
+    name = source_name(source)
     limits = limits or Limits()
     if isinstance(source, np.ndarray):
         return _from_array(source, name, limits)
@@ -117,7 +117,8 @@ def read_picture(
         return _from_pillow(header, frames)
 
 
-def _name(source: object) -> str:
+def source_name(source: object) -> str:
+    """Give what messages call a source: its path or file name, or ``<bytes>`` and the like."""
     if isinstance(source, str | os.PathLike):
         return os.fsdecode(source)
     if isinstance(source, bytes | bytearray | memoryview):
@@ -267,7 +268,8 @@ def _refusing(name: str) -> Iterator[None]:
     except ImageError:
         raise
     except (MemoryError, Image.DecompressionBombError, Image.DecompressionBombWarning):
-        _refuse(UnreadableReason.TOO_LARGE, name, "does not fit in memory; save it smaller")
+        detail = "has more pixels than memory should hold; save the picture smaller"
+        _refuse(UnreadableReason.TOO_LARGE, name, detail)
     except Exception as error:  # noqa: BLE001 decoders promise no closed set
         why = str(error).partition("\n")[0][:100]
         if _RARE.search(why):
