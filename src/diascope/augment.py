@@ -23,7 +23,7 @@ from diascope.preprocess import Box
 Pixels = npt.NDArray[np.uint8]
 
 
-class LightChange(A.ImageOnlyTransform):
+class LightChange(A.ImageOnlyTransform):  # type: ignore[misc]  # albumentations is untyped
     """Exposure and white balance as gains on linear RGB, sRGB uint8 in and out.
 
     Red and blue gains differ from green's by at most ``white_balance`` in log10 units. Within
@@ -57,7 +57,9 @@ class Augmentation:
     """Random changes of one training picture, decided by a seed alone."""
 
     def __init__(self, config: AugmentConfig) -> None:
+        boxes = A.BboxParams(format="pascal_voc", label_fields=[])
         self._min_crop = config.min_crop
+        self._turn = A.Compose([A.D4(p=1.0)])
         self._changes = A.Compose(
             [
                 A.D4(p=1.0),
@@ -66,22 +68,21 @@ class Augmentation:
                 A.GaussNoise(std_range=(0.005, 0.025), p=config.noise),
                 A.ImageCompression(quality_range=(40, 95), p=config.jpeg),
             ],
-            bbox_params=A.BboxParams(format="pascal_voc", label_fields=[]),
+            bbox_params=boxes,
         )
 
-    def __call__(
-        self, pixels: Pixels, inner: Box | None, seed: int | Sequence[int], *, crop: bool
+    def photograph(
+        self, pixels: Pixels, inner: Box | None, seed: int | Sequence[int]
     ) -> tuple[Pixels, Box | None]:
-        """Changed pixels and the mark's box within them.
+        """A photograph cut, turned and taken by another camera; and the mark's box within it.
 
         Args:
             pixels: sRGB uint8 (H, W, 3); left as it is.
-            inner: the mark's box in these pixels, if there is one.
+            inner: the mark's box in these pixels; such a picture is cut out already.
             seed: the same seed gives the same picture.
-            crop: whether a part may be cut out; never with a box, which is cut out already.
         """
         rng = np.random.default_rng(seed)
-        if crop and inner is None:
+        if inner is None:
             pixels = _random_part(rng, pixels, self._min_crop)
         self._changes.set_random_seed(int(rng.integers(2**31)))
         boxes = np.array([inner] if inner else [], dtype=np.float32).reshape(-1, 4)
@@ -90,6 +91,11 @@ class Augmentation:
             return changed["image"], None
         left, top, right, bottom = (float(edge) for edge in changed["bboxes"][0][:4])
         return changed["image"], (left, top, right, bottom)
+
+    def drawn(self, pixels: Pixels, seed: int | Sequence[int]) -> Pixels:
+        """A drawn picture turned or mirrored; light and camera were drawn with it."""
+        self._turn.set_random_seed(int(np.random.default_rng(seed).integers(2**31)))
+        return np.asarray(self._turn(image=pixels)["image"])
 
 
 def _random_part(rng: np.random.Generator, pixels: Pixels, least: float) -> Pixels:

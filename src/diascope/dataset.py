@@ -101,7 +101,8 @@ def read_manifest(path: Path | str) -> Manifest:
 
 def _rows(table: "csv.DictReader[str]", path: Path) -> Iterator[ManifestRow]:
     faults: dict[str, list[str]] = {}
-    rows, seen = [], set()
+    rows: list[ManifestRow] = []
+    seen: set[str] = set()
     for line, fields in enumerate(table, start=2):
         fields = {name: (value or "").strip() for name, value in fields.items() if name}
         fault = _fault(fields, path.parent, seen)
@@ -257,9 +258,7 @@ def trainable(rows: Sequence[ManifestRow]) -> list[ManifestRow]:
     return [row for row in rows if row.mark_type is not ManifestLabel.OTHER]
 
 
-def load_samples(
-    rows: Sequence[ManifestRow], size: int, *, track: Track = silent
-) -> list[Sample]:
+def load_samples(rows: Sequence[ManifestRow], size: int, *, track: Track = silent) -> list[Sample]:
     """Read the pictures of rows, no larger than training needs.
 
     Raises:
@@ -297,9 +296,7 @@ def rendered_sample(drawn: Rendered, index: int) -> Sample:
     return Sample(drawn.pixels, None, target, RENDERED_SOURCE, group, drawn=True)
 
 
-def balanced_weights(
-    samples: Sequence[Sample], rendered_share: float
-) -> npt.NDArray[np.float64]:
+def balanced_weights(samples: Sequence[Sample], rendered_share: float) -> npt.NDArray[np.float64]:
     """Probability of each sample; drawn and photographed ones in the shares asked for.
 
     Drawn ones are equally likely; among the photographs every class is equally likely, within

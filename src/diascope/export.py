@@ -5,6 +5,7 @@ import io
 import logging
 import tempfile
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -15,6 +16,8 @@ from diascope.network import MarkNetwork
 INPUT_NAME = "relative_density"
 OUTPUT_NAMES = ("logits", "features", "feature_map")
 OPSET = 18
+
+_CHATTY = ("torch.onnx", "onnxscript", "onnx_ir")
 
 
 class _AllOutputs(nn.Module):
@@ -55,13 +58,15 @@ def to_onnx(network: MarkNetwork, size: int) -> bytes:
 
 
 @contextlib.contextmanager
-def _quiet():  # type: ignore[no-untyped-def]
+def _quiet() -> Iterator[None]:
     """Hide the exporter's chatter; its errors still rise."""
-    level = logging.getLogger("torch.onnx").level
+    levels = {name: logging.getLogger(name).level for name in _CHATTY}
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        for name in _CHATTY:
+            logging.getLogger(name).setLevel(logging.ERROR)
         try:
             yield
         finally:
-            logging.getLogger("torch.onnx").setLevel(level)
+            for name, level in levels.items():
+                logging.getLogger(name).setLevel(level)

@@ -62,9 +62,7 @@ def prepare(picture: Picture, box: Box | None, size: int) -> Prepared:
     return prepare_pixels(pixels, inner, size)
 
 
-def prepare_pixels(
-    pixels: npt.NDArray[np.uint8], inner: Box | None, size: int
-) -> Prepared:
+def prepare_pixels(pixels: npt.NDArray[np.uint8], inner: Box | None, size: int) -> Prepared:
     """As :func:`prepare`, for pixels already cut; ``inner`` is the mark's box within them."""
     height, width = pixels.shape[:2]
     if (height, width) != (size, size):
@@ -72,9 +70,11 @@ def prepare_pixels(
         how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
         pixels = np.asarray(cv2.resize(pixels, (size, size), interpolation=how), dtype=np.uint8)
     around = None if inner is None else _ring(inner, width, height, size)
-    reference = _median_colour(pixels if around is None else pixels[around])
-    density = optical_density(pixels) - optical_density(reference)
-    tensor = np.ascontiguousarray(density.transpose(2, 0, 1), dtype=np.float32)
+    planes = cv2.split(pixels)
+    reference = np.array([_median(plane, around) for plane in planes], dtype=np.uint8)
+    tensor = np.empty((3, size, size), dtype=np.float32)
+    for channel, (plane, skin) in enumerate(zip(planes, reference, strict=True)):
+        tensor[channel] = (_DENSITY - _DENSITY[skin])[np.asarray(plane, dtype=np.uint8)]
     return Prepared(tensor, reference, float(ita_degrees(srgb_to_lab(reference))))
 
 
@@ -98,18 +98,19 @@ def cut(picture: Picture, box: Box) -> tuple[npt.NDArray[np.uint8], Box]:
     return np.ascontiguousarray(picture.pixels[y0:y1, x0:x1]), inner
 
 
-def _ring(inner: Box, width: int, height: int, size: int) -> npt.NDArray[np.bool_] | None:
-    """True outside the box, (size, size); None when too little skin lies there."""
-    around = np.ones((size, size), dtype=bool)
+def _ring(inner: Box, width: int, height: int, size: int) -> npt.NDArray[np.uint8] | None:
+    """1 outside the box, (size, size); None when too little skin lies there."""
+    around = np.ones((size, size), dtype=np.uint8)
     left, right = (round(x * size / width) for x in (inner[0], inner[2]))
     top, bottom = (round(y * size / height) for y in (inner[1], inner[3]))
-    around[top:bottom, left:right] = False
+    around[top:bottom, left:right] = 0
     return around if around.mean() >= _RING_LEAST_SHARE else None
 
 
-def _median_colour(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Lower median of each channel from its histogram: exact, and fast on bytes."""
-    channels = pixels.reshape(-1, 3).T
-    half = (channels.shape[1] + 1) // 2
-    counts = (np.bincount(channel, minlength=256).cumsum() for channel in channels)
-    return np.array([np.searchsorted(count, half) for count in counts], dtype=np.uint8)
+def _median(plane: cv2.typing.MatLike, where: npt.NDArray[np.uint8] | None) -> int:
+    """Lower median of the bytes where ``where`` is 1, from their histogram: exact and fast."""
+    counts = cv2.calcHist([plane], [0], where, [256], [0, 256]).ravel().cumsum()
+    return int(np.searchsorted(counts, (counts[-1] + 1) // 2))
+
+
+_DENSITY = optical_density(np.arange(256, dtype=np.uint8))

@@ -9,15 +9,14 @@ with one absorption per camera channel for each pigment (Tsumura et al., J Opt S
 """
 
 import csv
-import io
-import os
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -25,13 +24,19 @@ import numpy.typing as npt
 
 from diascope.colour import ita_degrees, linear_to_srgb, srgb_to_lab
 from diascope.errors import OutputError
+from diascope.image import MIN_SIDE
 from diascope.labels import ManifestLabel
 from diascope.progress import Track, silent
 
 Map = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.uint8]
+T = TypeVar("T")
 
 ITA_RANGE = (-50.0, 65.0)
 """Typology angles of the bare skin in degrees; pictures are spread evenly over the range."""
+
+CONTRAST_RANGE = (4.5, 32.0)
+"""CIELAB distances (CIE 1976) between mark and bare skin that are drawn unless told otherwise."""
 
 _MELANIN_ABSORPTION = np.array([0.36, 0.50, 0.79])
 _HAEMOGLOBIN_ABSORPTION = np.array([0.16, 0.78, 0.60])
@@ -64,7 +69,7 @@ class Rendered:
         layout: spots, patch, field or none.
     """
 
-    pixels: npt.NDArray[np.uint8]
+    pixels: Pixels
     mark_type: ManifestLabel
     mask: npt.NDArray[np.bool_]
     melanin: Map
@@ -105,6 +110,7 @@ def render(
     *,
     mark_type: ManifestLabel | None = None,
     ita: float | None = None,
+    contrast: tuple[float, float] = CONTRAST_RANGE,
 ) -> Rendered:
     """Draw picture number ``index`` of a seed; the same arguments give the same bytes.
 
@@ -114,19 +120,25 @@ def render(
         size: side in pixels, at least 32.
         mark_type: drawn at random when None; ``other`` cannot be drawn.
         ita: typology angle of the bare skin in degrees; by ``index`` when None.
+        contrast: range of the marks' CIELAB distance from the skin; very dark skin may not
+            reach it.
 
     Raises:
-        ValueError: a size below 32 or the mark type ``other``.
+        ValueError: a size below 32, the mark type ``other``, a contrast that is no range.
     """
-    if size < 32 or mark_type is ManifestLabel.OTHER:
-        raise ValueError("size must be at least 32 and mark_type one that can be drawn")
+    if size < MIN_SIDE or mark_type is ManifestLabel.OTHER:
+        raise ValueError(f"size is at least {MIN_SIDE}, and {ManifestLabel.OTHER} is not drawn")
+    if not 0 < contrast[0] <= contrast[1]:
+        raise ValueError(f"contrast {contrast} is no range of distances above 0")
     rng = np.random.default_rng([seed, index])
     start = float(np.random.default_rng([seed]).random())
     spread = ITA_RANGE[0] + (ITA_RANGE[1] - ITA_RANGE[0]) * ((start + index * _GOLDEN) % 1.0)
     kind = _KINDS[int(rng.choice(len(_KINDS), p=_KIND_SHARES))] if mark_type is None else mark_type
     skin = _draw_skin(rng, spread if ita is None else ita)
     melanin, haemoglobin = _bare_pigments(rng, skin, size)
-    mark_melanin, mark_haemoglobin, mask, layout, delta_e = _draw_marks(rng, skin, kind, size)
+    mark_melanin, mark_haemoglobin, mask, layout, delta_e = _draw_marks(
+        rng, skin, kind, size, contrast
+    )
     melanin, haemoglobin = melanin + mark_melanin, haemoglobin + mark_haemoglobin
     linear = skin.reflectance(melanin, haemoglobin)
     linear, covered = _draw_scene(rng, linear, size)
@@ -189,7 +201,11 @@ def _bare_pigments(rng: np.random.Generator, skin: _Skin, size: int) -> tuple[Ma
 
 
 def _draw_marks(
-    rng: np.random.Generator, skin: _Skin, kind: ManifestLabel, size: int
+    rng: np.random.Generator,
+    skin: _Skin,
+    kind: ManifestLabel,
+    size: int,
+    contrast: tuple[float, float],
 ) -> tuple[Map, Map, npt.NDArray[np.bool_], str, float]:
     """Melanin and haemoglobin added by the marks, their mask, layout and contrast."""
     nothing = np.zeros((size, size), dtype=np.float32)
@@ -197,7 +213,7 @@ def _draw_marks(
         return nothing, nothing, nothing > 0, "none", 0.0
     layout = str(rng.choice(["spots", "patch", "field"], p=[0.48, 0.40, 0.12]))
     shape = _shape(rng, layout, size)
-    amount_m, amount_h, delta_e = _amounts(rng, skin, kind)
+    amount_m, amount_h, delta_e = _amounts(rng, skin, kind, contrast)
     if kind is ManifestLabel.MIXED and rng.random() < 0.5:  # red marks beside brown ones
         melanin, haemoglobin = amount_m * _shape(rng, layout, size), amount_h * shape
         shape = np.maximum(shape, melanin / max(amount_m, 1e-6))
@@ -210,10 +226,10 @@ def _draw_marks(
 
 
 def _amounts(
-    rng: np.random.Generator, skin: _Skin, kind: ManifestLabel
+    rng: np.random.Generator, skin: _Skin, kind: ManifestLabel, contrast: tuple[float, float]
 ) -> tuple[float, float, float]:
     """Melanin and haemoglobin at a mark's centre, scaled to a contrast one can see (Delta E)."""
-    wanted = float(np.exp(rng.uniform(np.log(3.5), np.log(28.0))))
+    wanted = float(np.exp(rng.uniform(*np.log(contrast))))
     share = {
         ManifestLabel.ERYTHEMATOUS: rng.uniform(0.0, 0.10),
         ManifestLabel.HYPERPIGMENTED: rng.uniform(0.88, 1.0),
@@ -221,17 +237,15 @@ def _amounts(
     }[kind]
     bare = skin.lab(skin.melanin, skin.haemoglobin)
 
-    def contrast(amount: float) -> float:
-        marked = skin.lab(
-            skin.melanin + share * amount, skin.haemoglobin + (1 - share) * amount
-        )
+    def distance(amount: float) -> float:
+        marked = skin.lab(skin.melanin + share * amount, skin.haemoglobin + (1 - share) * amount)
         return float(np.linalg.norm(marked - bare))
 
     low, high = 0.0, 2.5  # very dark skin cannot show more than this
     for _ in range(10):
         middle = (low + high) / 2
-        low, high = (middle, high) if contrast(middle) < wanted else (low, middle)
-    return share * high, (1 - share) * high, contrast(high)
+        low, high = (middle, high) if distance(middle) < wanted else (low, middle)
+    return share * high, (1 - share) * high, distance(high)
 
 
 def _shape(rng: np.random.Generator, layout: str, size: int) -> Map:
@@ -257,9 +271,7 @@ def _shape(rng: np.random.Generator, layout: str, size: int) -> Map:
     return total.astype(np.float32)
 
 
-def _blob(
-    rng: np.random.Generator, radius: float, wobble: tuple[Map, Map], size: int
-) -> Map:
+def _blob(rng: np.random.Generator, radius: float, wobble: tuple[Map, Map], size: int) -> Map:
     """One soft, irregular mark; its strength in [0, 1]."""
     across = np.arange(size, dtype=np.float32)
     x, y = rng.uniform(0, size, 2).astype(np.float32)
@@ -411,7 +423,7 @@ def _draw_hair(rng: np.random.Generator, linear: Map, size: int) -> Map:
     return linear * (1 - cover * np.float32(rng.uniform(0.5, 0.95)))
 
 
-def _photograph(rng: np.random.Generator, linear: Map, size: int) -> npt.NDArray[np.uint8]:
+def _photograph(rng: np.random.Generator, linear: Map, size: int) -> Pixels:
     """The camera: light and white balance, exposure, lens, sensor noise, tone curve, JPEG."""
     warmth, tint = rng.normal(0, 0.05), rng.normal(0, 0.015)
     gains = 10 ** np.array([warmth, tint, -warmth])
@@ -421,7 +433,8 @@ def _photograph(rng: np.random.Generator, linear: Map, size: int) -> npt.NDArray
     exposure = min(exposure, float(10 ** rng.uniform(-0.1, 0.55)))
     linear = linear * (gains * exposure).astype(np.float32)
     if rng.random() < 0.5:
-        linear = cv2.GaussianBlur(linear, (0, 0), rng.uniform(0.3, 1.1) * size / _REFERENCE_SIZE)
+        spread = rng.uniform(0.3, 1.1) * size / _REFERENCE_SIZE
+        linear = np.asarray(cv2.GaussianBlur(linear, (0, 0), spread), dtype=np.float32)
     noise = rng.uniform(0.0, 0.02)
     grain = rng.standard_normal(linear.shape, dtype=np.float32)
     linear = linear + grain * np.float32(noise) * np.sqrt(np.maximum(linear, 0.0) + 0.002)
@@ -430,7 +443,7 @@ def _photograph(rng: np.random.Generator, linear: Map, size: int) -> npt.NDArray
     encoded = encoded + contrast * encoded * (1 - encoded) * (2 * encoded - 1) * 2
     grey = encoded.mean(axis=-1, keepdims=True)
     encoded = grey + (encoded - grey) * np.float32(np.exp(rng.normal(0, 0.10)))
-    pixels = np.clip(encoded * 255.0 + 0.5, 0, 255).astype(np.uint8)
+    pixels: Pixels = np.clip(encoded * 255.0 + 0.5, 0, 255).astype(np.uint8)
     if rng.random() < 0.6:
         return _through_jpeg(pixels, int(rng.integers(45, 96)))
     return pixels
@@ -439,15 +452,15 @@ def _photograph(rng: np.random.Generator, linear: Map, size: int) -> npt.NDArray
 def _encode(linear: Map) -> Map:
     """sRGB of linear RGB by table: the same curve as ``colour``, in a tenth of the time."""
     steps = _ENCODING.size - 1
-    return _ENCODING[np.clip(linear * steps + 0.5, 0, steps).astype(np.int32)]
+    return np.asarray(_ENCODING[np.clip(linear * steps + 0.5, 0, steps).astype(np.int32)])
 
 
 _ENCODING = linear_to_srgb(np.linspace(0.0, 1.0, 16385)).astype(np.float32)
 
 
-def _through_jpeg(pixels: npt.NDArray[np.uint8], quality: int) -> npt.NDArray[np.uint8]:
+def _through_jpeg(pixels: Pixels, quality: int) -> Pixels:
     _, data = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    decoded = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), dtype=np.uint8)
     return np.ascontiguousarray(decoded[..., ::-1])
 
 
@@ -457,36 +470,140 @@ def render_many(
     size: int = 128,
     *,
     workers: int = 1,
-    first: int = 0,
-    mark_types: tuple[ManifestLabel, ...] = (),
+    mark_types: Sequence[ManifestLabel] = (),
+    contrast: tuple[float, float] = CONTRAST_RANGE,
 ) -> Iterator[Rendered]:
-    """Draw pictures ``first`` to ``first + count - 1`` in order, over worker processes.
+    """Draw pictures 0 to ``count - 1`` of a seed in order, over worker processes.
 
     ``mark_types`` are given out in turn; empty: drawn at random. The number of workers does not
     change a byte.
     """
-    draw = partial(_render_turn, seed=seed, size=size, mark_types=mark_types)
-    return in_processes(draw, range(first, first + count), workers)
+    draw = partial(_draw_turn, seed=seed, size=size, mark_types=mark_types, contrast=contrast)
+    return _in_processes(draw, range(count), workers)
 
 
-def _render_turn(
-    index: int, *, seed: int, size: int, mark_types: tuple[ManifestLabel, ...]
+def write_rendered(
+    out: Path,
+    count: int,
+    seed: int = 0,
+    size: int = 128,
+    *,
+    workers: int = 1,
+    mark_types: Sequence[ManifestLabel] = (),
+    contrast: tuple[float, float] = CONTRAST_RANGE,
+    truth: bool = True,
+    overwrite: bool = False,
+    track: Track = silent,
+) -> Path:
+    """Draw pictures into a folder, whole or not at all; returns its ``manifest.csv``.
+
+    PNG pictures, and with ``truth`` an npz of each in ``truth/``: ``mask`` (bool), ``melanin``
+    and ``haemoglobin`` (float16), all (S, S). The same arguments write the same bytes.
+
+    Raises:
+        OutputError: the folder exists and ``overwrite`` is off, or holds no rendered pictures.
+    """
+    _check_folder(out, overwrite)
+    draw = partial(_draw_turn, seed=seed, size=size, mark_types=mark_types, contrast=contrast)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
+        draft = Path(scratch) / out.name
+        (draft / _TRUTH if truth else draft).mkdir(parents=True)
+        write = partial(_write_one, draw=draw, folder=draft, seed=seed, truth=truth)
+        rows = list(track(_in_processes(write, range(count), workers), "drawing marks", count))
+        with (draft / _MANIFEST).open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, _COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+        if out.exists():
+            out.rename(Path(scratch) / "before")
+        draft.rename(out)
+    return out / _MANIFEST
+
+
+_MANIFEST = "manifest.csv"
+_TRUTH = "truth"
+_COLUMNS = (
+    "path",
+    "mark_type",
+    "condition",
+    "source",
+    "group_id",
+    "ita_degrees",
+    "delta_e",
+    "layout",
+)
+
+
+def _check_folder(out: Path, overwrite: bool) -> None:
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise OutputError(f"{out}: is a file; name a folder")
+    if any(out.iterdir()) and not overwrite:
+        raise OutputError(f"{out}: exists; --overwrite replaces it")
+    if any(out.iterdir()) and _columns_of(out / _MANIFEST) != _COLUMNS:
+        raise OutputError(f"{out}: holds no rendered pictures, so it is not replaced; name another")
+
+
+def _columns_of(manifest: Path) -> tuple[str, ...]:
+    try:
+        return tuple(manifest.read_text(encoding="utf-8").partition("\n")[0].split(","))
+    except (OSError, UnicodeDecodeError):
+        return ()
+
+
+def _draw_turn(
+    index: int,
+    *,
+    seed: int,
+    size: int,
+    mark_types: Sequence[ManifestLabel],
+    contrast: tuple[float, float],
 ) -> Rendered:
     kind = mark_types[index % len(mark_types)] if mark_types else None
-    return render(index, seed, size, mark_type=kind)
+    return render(index, seed, size, mark_type=kind, contrast=contrast)
 
 
-def in_processes(
-    work: Callable[[int], Rendered], numbers: range, workers: int
-) -> Iterator[Rendered]:
+def _write_one(
+    index: int, *, draw: Callable[[int], Rendered], folder: Path, seed: int, truth: bool
+) -> dict[str, str]:
+    drawn = draw(index)
+    name = f"{index:06d}-{drawn.mark_type}"
+    # OpenCV's PNG writer takes a third of Pillow's time; it wants blue first.
+    _, data = cv2.imencode(".png", drawn.pixels[..., ::-1])
+    (folder / f"{name}.png").write_bytes(data.tobytes())
+    if truth:
+        np.savez(
+            folder / _TRUTH / f"{name}.npz",
+            mask=drawn.mask,
+            melanin=drawn.melanin.astype(np.float16),
+            haemoglobin=drawn.haemoglobin.astype(np.float16),
+        )
+    values = (
+        f"{name}.png",
+        drawn.mark_type.value,
+        "rendered mark" if drawn.mask.any() else "rendered skin",
+        "rendered",
+        f"rendered-{seed}-{index}",
+        f"{drawn.ita_degrees:.2f}",
+        f"{drawn.delta_e:.2f}",
+        drawn.layout,
+    )
+    return dict(zip(_COLUMNS, values, strict=True))
+
+
+def _in_processes(work: Callable[[int], T], numbers: range, workers: int) -> Iterator[T]:
     """``work`` of every number, in order, by worker processes of one thread each."""
-    if workers <= 1 or len(numbers) < 64:
+    if workers <= 1 or len(numbers) < _WORTH_PROCESSES:
         yield from map(work, numbers)
         return
     context = get_context("spawn")  # a fork would copy threads that torch or OpenCV hold
     with ProcessPoolExecutor(workers, context, cv2.setNumThreads, (1,)) as pool:
-        waiting = numbers
         # A bounded look-ahead: memory stays flat however many pictures are asked for.
-        while waiting:
-            part, waiting = waiting[:1024], waiting[1024:]
-            yield from pool.map(work, part, chunksize=16)
+        for start in range(0, len(numbers), _LOOK_AHEAD):
+            yield from pool.map(work, numbers[start : start + _LOOK_AHEAD], chunksize=16)
+
+
+_WORTH_PROCESSES = 200  # fewer are drawn before processes have started
+_LOOK_AHEAD = 1024

@@ -3,7 +3,6 @@
 import csv
 import hashlib
 import io
-import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -41,7 +40,7 @@ from diascope.dataset import (
 )
 from diascope.errors import ConfigError, DeviceError, OutputError, TrainingError
 from diascope.export import to_onnx
-from diascope.labels import LABEL_ORDER, MarkType
+from diascope.labels import MarkType
 from diascope.metrics import auroc, bootstrap_interval
 from diascope.network import MarkNetwork, parameter_count
 from diascope.preprocess import prepare_pixels
@@ -226,9 +225,11 @@ class _Prepared(Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, key: tuple[int, int, int, int]) -> tuple[Tensor, Tensor]:
         """Input and target of a (seed, epoch, position, sample) key."""
         sample = self._samples[key[-1]]
-        pixels, inner = self._augmentation(
-            sample.pixels, sample.inner, key[:-1], crop=not sample.drawn
-        )
+        pixels, inner = sample.pixels, sample.inner
+        if sample.drawn:
+            pixels = self._augmentation.drawn(pixels, key[:-1])
+        else:
+            pixels, inner = self._augmentation.photograph(pixels, inner, key[:-1])
         prepared = prepare_pixels(pixels, inner, self._size)
         return torch.from_numpy(prepared.tensor), torch.tensor(sample.target)
 
@@ -261,7 +262,7 @@ class _Run:
         if initial is not None:
             network.load_state_dict(initial)
         network = network.to(memory_format=torch.channels_last)
-        decay = get_ema_multi_avg_fn(config.train.ema_decay)
+        decay = get_ema_multi_avg_fn(config.train.ema_decay)  # type: ignore[no-untyped-call]
         self.averaged = AveragedModel(network, multi_avg_fn=decay, use_buffers=True)
         self.averaged.to(fabric.device)
         optimiser = torch.optim.AdamW(
@@ -326,7 +327,7 @@ class _Run:
         return DataLoader(
             dataset,
             batch_size=train.batch_size,
-            sampler=keys[self.fabric.global_rank :: ranks],  # type: ignore[arg-type]
+            sampler=keys[self.fabric.global_rank :: ranks],
             num_workers=train.workers,
         )
 
@@ -447,7 +448,7 @@ class _Validation:
         network.eval()
         parts = [
             network(part.to(device).contiguous(memory_format=torch.channels_last)).float().cpu()
-            for part in self._inputs.split(_EVALUATION_BATCH)
+            for part in torch.split(self._inputs, _EVALUATION_BATCH)
         ]
         return torch.cat(parts).double().numpy()
 
