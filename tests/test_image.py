@@ -389,6 +389,14 @@ def test_a_broken_profile_is_noted_and_taken_as_srgb(icc, kind):
     assert picture.notes == (ReadingNote.BROKEN_PROFILE,)
 
 
+@pytest.mark.parametrize("mode", ["L", "LA"])
+def test_a_profile_of_grey_is_no_fault(mode):
+    curve = b"curv\0\0\0\0\0\0\0\0"
+    icc = profile(b"GRAY", {b"wtpt": b"XYZ \0\0\0\0" + fixed(0.9642, 1.0, 0.8249), b"kTRC": curve})
+    picture = read_picture(encoded(IMAGE.convert(mode), "PNG", icc_profile=icc))
+    assert (picture.has_colour, picture.notes) == (False, ())
+
+
 def test_a_profile_of_other_channels_is_broken():
     picture = read_picture(encoded(IMAGE.convert("CMYK"), "JPEG", icc_profile=DISPLAY_P3))
     assert picture.notes == (ReadingNote.BROKEN_PROFILE, ReadingNote.CMYK_WITHOUT_PROFILE)
@@ -483,7 +491,7 @@ def test_a_jpeg_whose_middle_is_lost_is_refused():
 @pytest.mark.parametrize(
     ("data", "reason", "mend"),
     [
-        (b"", "truncated", "copy it again"),
+        pytest.param(b"", "truncated", "copy it again", id="empty"),
         (b"\0" * 500, "not_an_image", "use JPEG"),
         (b"<html>no picture</html>", "not_an_image", "use JPEG"),
         (b"BM is how this text begins, and on it goes", "not_an_image", "use JPEG"),
@@ -608,6 +616,7 @@ def jpeg_of(width, height, **options):
         jpeg_of(65_500, 65_500),
         jpeg_of(10_000, 6_401, progressive=True),
     ],
+    ids=["PNG", "largest PNG", "JPEG", "largest JPEG", "progressive JPEG"],
 )
 def test_too_many_pixels_are_refused_before_decoding(data):
     error = refused(data, decode_side=128)

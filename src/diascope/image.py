@@ -313,16 +313,23 @@ def _from_pillow(image: Image.Image, notes: tuple[ReadingNote, ...]) -> Picture:
     flat, alpha = _eight_bit(image), None
     grey = flat.mode in ("1", "L", "LA", "La")
     if flat.has_transparency_data:
-        flat = flat.convert("RGBA")
+        flat = _in_mode(flat, "RGBA")
         alpha = flat.getchannel("A")
     if flat.mode != "CMYK":
-        flat = flat.convert("RGB")
+        flat = _in_mode(flat, "RGB")
     if not grey:
         flat, assumed = _to_srgb(flat, image.info.get("icc_profile"))
         notes = (*notes, *assumed)
     if alpha is not None:
-        flat = Image.composite(flat, Image.new("RGB", flat.size, NEUTRAL_GREY), alpha)
+        canvas = Image.new("RGB", flat.size, NEUTRAL_GREY)
+        canvas.paste(flat, mask=alpha)
+        flat = canvas
     return _upright(np.asarray(flat), image.size, image, not grey, notes)
+
+
+def _in_mode(image: Image.Image, mode: str) -> Image.Image:
+    # Pillow's convert copies even where nothing changes.
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
