@@ -126,6 +126,14 @@ def test_pixels_are_contiguous_bytes():
         assert picture.pixels.dtype == np.uint8
 
 
+def test_pixels_cannot_be_changed_and_the_source_still_can():
+    array = skin_with_a_mark()
+    for source in (array, PNG, JPEG):
+        with pytest.raises(ValueError, match="read-only"):
+            read_picture(source).pixels[0, 0] = 0
+    array[0, 0] = 0
+
+
 def test_a_pillow_image_stays_as_it_was():
     image = Image.open(io.BytesIO(encoded(IMAGE.convert("RGBA"), "PNG", exif=exif(6))))
     read_picture(image)

@@ -72,10 +72,10 @@ class Limits:
 class Picture:
     """An upright picture in sRGB.
 
-    ``pixels`` is uint8 (H, W, 3), R, G, B from 0 to 255, C-contiguous, and may be smaller than
-    the original; ``width`` and ``height`` are those of the upright original. ``has_colour`` is
-    False for a greyscale file and where R = G = B in every pixel. ``notes`` holds members of
-    :class:`ReadingNote`.
+    ``pixels`` is uint8 (H, W, 3), R, G, B from 0 to 255, C-contiguous, read-only, and may be
+    smaller than the original; ``width`` and ``height`` are those of the upright original.
+    ``has_colour`` is False for a greyscale file and where R = G = B in every pixel. ``notes``
+    holds members of :class:`ReadingNote`.
     """
 
     pixels: Pixels
@@ -289,8 +289,7 @@ def _from_array(array: npt.NDArray[Any], name: str, limits: Limits) -> Picture:
         )
     height, width = array.shape[:2]
     _check_size((width, height), limits.max_pixels, name, limits)
-    pixels = np.ascontiguousarray(array)
-    return Picture(pixels, width, height, _has_colour(pixels))
+    return _picture(array, width, height, True, ())
 
 
 def _from_jpeg(data: bytes, header: JpegImageFile, decode_side: int | None) -> Picture:
@@ -404,7 +403,14 @@ def _upright(
     orientation = _orientation(header)
     pixels = _TURNS[orientation](array) if orientation in _TURNS else array
     width, height = size[::-1] if orientation in (5, 6, 7, 8) else size
-    pixels = np.ascontiguousarray(pixels)
+    return _picture(pixels, width, height, colour, notes)
+
+
+def _picture(
+    pixels: Pixels, width: int, height: int, colour: bool, notes: tuple[ReadingNote, ...]
+) -> Picture:
+    pixels = np.ascontiguousarray(pixels).view()
+    pixels.flags.writeable = False
     return Picture(pixels, width, height, colour and _has_colour(pixels), notes)
 
 
