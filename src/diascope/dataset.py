@@ -17,7 +17,6 @@ from diascope.image import read_picture
 from diascope.labels import ManifestLabel
 from diascope.preprocess import Box, cut, decode_side
 from diascope.progress import Track, silent
-from diascope.renderer import Rendered
 
 NEEDED_COLUMNS = ("path", "mark_type", "condition", "source", "group_id")
 BOX_COLUMNS = ("left", "top", "right", "bottom")
@@ -287,13 +286,15 @@ def _sample(row: ManifestRow, size: int) -> Sample:
     return Sample(pixels, inner, target, row.source, row.group_id, drawn=False)
 
 
-def rendered_sample(drawn: Rendered, index: int) -> Sample:
+def rendered_sample(
+    pixels: npt.NDArray[np.uint8], mark_type: ManifestLabel, index: int
+) -> Sample:
     """A drawn picture as a sample; each is a group of its own."""
-    target = drawn.mark_type.target
+    target = mark_type.target
     if target is None:
         raise ValueError("other cannot be drawn")
     group = f"{RENDERED_SOURCE}-{index}"
-    return Sample(drawn.pixels, None, target, RENDERED_SOURCE, group, drawn=True)
+    return Sample(pixels, None, target, RENDERED_SOURCE, group, drawn=True)
 
 
 def balanced_weights(samples: Sequence[Sample], rendered_share: float) -> npt.NDArray[np.float64]:

@@ -482,6 +482,19 @@ def render_many(
     return _in_processes(draw, range(count), workers)
 
 
+def render_labelled(
+    count: int, seed: int = 0, size: int = 128, *, workers: int = 1
+) -> Iterator[tuple[Pixels, ManifestLabel]]:
+    """Pixels and mark types of :func:`render_many`, for training: no maps cross processes."""
+    draw = partial(_draw_labelled, seed=seed, size=size)
+    return _in_processes(draw, range(count), workers)
+
+
+def _draw_labelled(index: int, *, seed: int, size: int) -> tuple[Pixels, ManifestLabel]:
+    drawn = render(index, seed, size)
+    return drawn.pixels, drawn.mark_type
+
+
 def write_rendered(
     out: Path,
     count: int,

@@ -45,7 +45,7 @@ from diascope.metrics import auroc, bootstrap_interval
 from diascope.network import MarkNetwork, parameter_count
 from diascope.preprocess import prepare_pixels
 from diascope.progress import Track, silent
-from diascope.renderer import render_many
+from diascope.renderer import render_labelled
 
 log = logging.getLogger(__name__)
 
@@ -146,10 +146,10 @@ def load_data(
 
 
 def _drawn(config: RunConfig, count: int, seed: int, track: Track) -> list[Sample]:
-    drawn = render_many(count, seed, config.preprocess.size, workers=os.cpu_count() or 1)
+    drawn = render_labelled(count, seed, config.preprocess.size, workers=os.cpu_count() or 1)
     return [
-        rendered_sample(picture, index)
-        for index, picture in enumerate(track(drawn, "drawing marks", count))
+        rendered_sample(pixels, mark_type, index)
+        for index, (pixels, mark_type) in enumerate(track(drawn, "drawing marks", count))
     ]
 
 
