@@ -1,0 +1,273 @@
+import csv
+import json
+from collections import Counter
+from itertools import count
+
+import cv2
+import numpy as np
+import pytest
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+
+from diascope import evaluation
+from diascope.dataset import BOX_COLUMNS, RENDERED_SOURCE, read_manifest
+from diascope.errors import OutputError, UnreadableReason
+from diascope.evaluation import JudgedRow, MeasureName, Report, evaluate, section
+from diascope.inference import Predictor
+from diascope.labels import LABEL_ORDER, ManifestLabel, MarkType, Verdict
+from diascope.renderer import render
+
+RED, BROWN, NEITHER = (ManifestLabel(label.value) for label in LABEL_ORDER)
+OTHER, MIXED = ManifestLabel.OTHER, ManifestLabel.MIXED
+
+
+NUMBERS = count()
+
+
+def judged(label, verdict, red, brown, *, group=None):
+    """A row as a predictor judged it; the rest of the probability is neither's."""
+    path = f"{next(NUMBERS)}.png"
+    return JudgedRow(
+        id=path,
+        path=path,
+        mark_type=label,
+        condition="",
+        source="clinic",
+        group_id=group or path,
+        verdict=verdict,
+        p_erythematous=red,
+        p_hyperpigmented=brown,
+        p_neither=1 - red - brown,
+        separation=brown / (red + brown),
+    )
+
+
+def write_manifest(folder, rows):
+    """Pictures and a manifest; rows are (label, source, group, picture or bytes, box)."""
+    path = folder / "manifest.csv"
+    columns = ("path", "mark_type", "condition", "source", "group_id", *BOX_COLUMNS)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        for number, (label, source, group, picture, box) in enumerate(rows):
+            name = f"{number:03d}.png"
+            if isinstance(picture, bytes):
+                (folder / name).write_bytes(picture)
+            else:
+                cv2.imwrite(str(folder / name), picture[:, :, ::-1])
+            writer.writerow([name, label, "", source, group, *(box or [""] * 4)])
+    return read_manifest(path)
+
+
+@pytest.fixture(scope="module")
+def predictor(untrained_bundle):
+    return Predictor.load(untrained_bundle, threads=1)
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory):
+    """Four sources: mixed company, brown only, a lesion to decline, and one unreadable file."""
+    rows = []
+    for number in range(48):
+        label = (RED, BROWN, NEITHER)[number % 3]
+        drawn = render(number, 21, 64, mark_type=label)
+        box = (8, 8, 40, 44) if number % 5 == 0 else None
+        rows.append((label, "clinic", f"person-{number // 6}", drawn.pixels, box))
+    rows += [(BROWN, "atlas", "", render(n, 22, 64, mark_type=BROWN).pixels, None) for n in (1, 2)]
+    rows += [(MIXED, "ward", "", render(3, 22, 64, mark_type=MIXED).pixels, None)]
+    rows += [(OTHER, "ward", "", render(4, 22, 64).pixels, None)]
+    rows += [(RED, "clinic", "", b"not a picture", None)]
+    return write_manifest(tmp_path_factory.mktemp("evaluation"), rows)
+
+
+@pytest.fixture(scope="module")
+def report(predictor, manifest):
+    return evaluate(predictor, manifest, join_copies=False)
+
+
+class TestSection:
+    rows = (
+        judged(RED, Verdict.ERYTHEMATOUS, 0.9, 0.05),
+        judged(RED, Verdict.ERYTHEMATOUS, 0.7, 0.2),
+        judged(RED, Verdict.HYPERPIGMENTED, 0.3, 0.6),
+        judged(RED, Verdict.NEITHER, 0.3, 0.1),
+        judged(BROWN, Verdict.HYPERPIGMENTED, 0.1, 0.8),
+        judged(BROWN, Verdict.UNCLEAR, 0.45, 0.45),
+        judged(NEITHER, Verdict.ERYTHEMATOUS, 0.6, 0.1),
+        judged(OTHER, Verdict.HYPERPIGMENTED, 0.0, 1.0),
+        judged(OTHER, Verdict.NOT_ASSESSABLE, 0.0, 1.0),
+        judged(MIXED, Verdict.UNCLEAR, 0.5, 0.5),
+    )
+
+    @pytest.mark.parametrize(
+        ("name", "value", "n"),
+        [
+            # Brown scores 8/9 and 1/2, red 1/19, 2/9, 2/3 and 1/4: seven pairs of eight.
+            (MeasureName.AUROC, 7 / 8, 6),
+            (MeasureName.SENSITIVITY, 2 / 2, 2),
+            (MeasureName.SPECIFICITY, 3 / 4, 4),
+            (MeasureName.COVERAGE, 4 / 6, 6),
+            (MeasureName.ACCURACY_DECIDED, 3 / 4, 4),
+            # Likeliest class: red 2 of 4, brown 1 of 2 (a tie goes to the first), neither 0 of 1.
+            (MeasureName.BALANCED_ACCURACY, (2 / 4 + 1 / 2 + 0) / 3, 7),
+        ],
+    )
+    def test_by_hand(self, name, value, n):
+        measure = section("all", self.rows, 0).measures[name]
+        assert (measure.value, measure.n) == (pytest.approx(value), n)
+
+    def test_calibration_of_the_likeliest_class_by_hand(self):
+        rows = [judged(RED, Verdict.ERYTHEMATOUS, 0.8, 0.1)] * 3
+        rows += [judged(BROWN, Verdict.ERYTHEMATOUS, 0.8, 0.1)]
+        assert section("all", rows, 0).measures[MeasureName.ECE].value == pytest.approx(0.05)
+
+    def test_counts_every_label_by_verdict(self):
+        found = section("all", self.rows, 3)
+        assert (found.n, found.unreadable) == (10, 3)
+        assert found.labels == {RED: 4, BROWN: 2, NEITHER: 1, OTHER: 2, MIXED: 1}
+        assert found.verdicts[OTHER] == {Verdict.HYPERPIGMENTED: 1, Verdict.NOT_ASSESSABLE: 1}
+        assert found.verdicts[MIXED] == {Verdict.UNCLEAR: 1}
+
+    def test_without_rows_no_figure_and_no_crash(self):
+        found = section("all", [], 4)
+        assert {each.value for each in found.measures.values()} == {None}
+        assert {each.note for each in found.measures.values()} == {"no value: no rows"}
+
+    def test_other_and_mixed_enter_no_figure(self):
+        figures = section("all", self.rows, 0).measures
+        assert figures == section("all", self.rows[:7], 0).measures
+
+    def test_few_rows_are_marked(self):
+        few = section("all", self.rows, 0).measures[MeasureName.AUROC]
+        assert few.note == "insufficient data: 6 rows, under 30"
+        rows = [judged(RED, Verdict.ERYTHEMATOUS, 0.9, n / 100) for n in range(1, 10)] * 2
+        rows += [judged(BROWN, Verdict.HYPERPIGMENTED, 0.1, 0.2 + n / 100) for n in range(12)]
+        assert section("all", rows, 0).measures[MeasureName.COVERAGE].n == 30
+        note = section("all", rows, 0).measures[MeasureName.COVERAGE].note
+        assert note == "the draws do not differ: the true interval is wider"
+
+    def test_groups_widen_the_interval(self):
+        rng = np.random.default_rng(4)
+        rows = []
+        for number in range(40):
+            label, brown = (RED, BROWN)[number % 2], rng.uniform(0.1, 0.8)
+            rows += [judged(label, Verdict.UNCLEAR, 0.9 - brown, brown, group=f"g{number}")] * 4
+        alone = [row.model_copy(update={"group_id": str(n)}) for n, row in enumerate(rows)]
+        of_groups, of_rows = (
+            section("all", each, 0).measures[MeasureName.AUROC] for each in (rows, alone)
+        )
+        assert (of_groups.groups, of_rows.groups, of_groups.n) == (40, 160, 160)
+        assert of_groups.high - of_groups.low > 1.5 * (of_rows.high - of_rows.low)
+
+
+class TestEvaluate:
+    def test_figures_are_those_of_single_predictions(self, report, predictor, manifest):
+        rows = [row for row in manifest.rows if row.source in ("clinic", "atlas")][:-1]
+        single = [predictor.predict(row.file, box=row.box) for row in rows]
+        labels = np.array([row.mark_type for row in rows])
+        coloured = np.isin(labels, [RED, BROWN])
+        scores = np.array([each.separation for each in single])
+        calls = [max(LABEL_ORDER, key=each.probabilities.get) for each in single]
+        measures = report.overall.measures
+        assert measures[MeasureName.AUROC].value == pytest.approx(
+            roc_auc_score(labels[coloured] == BROWN, scores[coloured]), abs=1e-6
+        )
+        assert measures[MeasureName.BALANCED_ACCURACY].value == pytest.approx(
+            balanced_accuracy_score(labels, calls), abs=1e-6
+        )
+        verdicts = Counter(each.image_verdict for each in np.array(single)[labels == RED])
+        assert report.overall.verdicts[RED] == verdicts
+
+    def test_unreadable_pictures_are_named_and_counted(self, report, manifest):
+        (lost,) = report.unreadable
+        assert (lost.path, lost.reason) == ("052.png", UnreadableReason.NOT_AN_IMAGE)
+        assert (report.overall.n, report.overall.unreadable) == (52, 1)
+        assert {each.name: each.unreadable for each in report.sources} == {
+            "atlas": 0,
+            "clinic": 1,
+            "ward": 0,
+        }
+        assert "052.png: not read (not_an_image), in no figure" in evaluation.notes(report)
+
+    def test_a_source_of_one_class_has_no_auroc_and_says_why(self, report):
+        atlas, clinic, ward = report.sources
+        assert atlas.measures[MeasureName.AUROC].value is None
+        assert atlas.measures[MeasureName.AUROC].note == "no value: hyperpigmented rows only"
+        assert atlas.measures[MeasureName.SENSITIVITY].n == 2
+        assert ward.measures[MeasureName.AUROC].note == "no value: no rows"
+        assert "atlas: no value: hyperpigmented rows only" in evaluation.notes(report)
+        auroc = clinic.measures[MeasureName.AUROC]
+        assert auroc.low <= auroc.value <= auroc.high
+        assert (auroc.n, auroc.groups) == (32, 8)
+
+    def test_names_model_and_data_but_no_folder_of_the_machine(self, report, predictor, manifest):
+        assert (report.model, report.model_digest) == ("untrained", predictor.bundle.digest)
+        assert report.data == f"{manifest.path.parent.name}/manifest.csv"
+        assert report.data_digest == manifest.digest
+        assert str(manifest.path.parent.parent) not in report.model_dump_json()
+
+    def test_same_input_same_report(self, report, predictor, manifest):
+        assert evaluate(predictor, manifest, join_copies=False) == report
+
+    @pytest.mark.parametrize(
+        ("source", "joins", "groups"),
+        [("clinic", True, 2), ("clinic", False, 3), (RENDERED_SOURCE, True, 3)],
+    )
+    def test_copies_join_groups(self, predictor, tmp_path, source, joins, groups):
+        """A mirrored copy is one group with its original; drawn pictures are not searched."""
+        blocks = np.random.default_rng(0).integers(90, 200, size=(2, 24, 24, 3)).astype(np.uint8)
+        red, brown = (cv2.resize(each, (240, 240)) for each in blocks)
+        rows = [(RED, red), (BROWN, brown), (RED, red[:, ::-1])]
+        manifest = write_manifest(
+            tmp_path, [(label, source, "", picture, None) for label, picture in rows]
+        )
+        report = evaluate(predictor, manifest, join_copies=joins)
+        measure = report.overall.measures[MeasureName.AUROC]
+        assert (measure.n, measure.groups, report.copies_joined) == (3, groups, joins)
+
+
+class TestOutput:
+    def test_json_comes_back_the_same(self, report, tmp_path):
+        file = evaluation.write_report(report, tmp_path / "new" / "folder")
+        assert file.name == "evaluation.json"
+        assert Report.model_validate_json(file.read_bytes()) == report
+        assert json.loads(file.read_text())["positive"] == MarkType.HYPERPIGMENTED
+        assert [each.name for each in file.parent.iterdir()] == ["evaluation.json"]
+
+    def test_nothing_is_replaced_unasked(self, report, tmp_path):
+        (tmp_path / "evaluation.json").write_text("mine")
+        with pytest.raises(OutputError, match="--overwrite"):
+            evaluation.write_report(report, tmp_path)
+        assert (tmp_path / "evaluation.json").read_text() == "mine"
+        evaluation.write_report(report, tmp_path, overwrite=True)
+        assert Report.model_validate_json((tmp_path / "evaluation.json").read_bytes()) == report
+
+    def test_a_file_in_the_folders_place_is_named(self, report, tmp_path):
+        (tmp_path / "taken").write_text("mine")
+        with pytest.raises(OutputError, match="cannot be written"):
+            evaluation.write_report(report, tmp_path / "taken")
+
+    def test_table_has_a_line_for_all_and_for_every_source(self, report):
+        header, *lines = evaluation.table(report)
+        assert header[:3] == ("rows of", "n", "AUROC red vs brown")
+        assert [line[:2] for line in lines] == [
+            ("all", "52"),
+            ("atlas", "2"),
+            ("clinic", "48"),
+            ("ward", "2"),
+        ]
+        assert {len(line) for line in lines} == {len(header)}
+        auroc = report.overall.measures[MeasureName.AUROC]
+        assert lines[0][2] == f"{auroc.value:.3f} [{auroc.low:.3f}, {auroc.high:.3f}]"
+        assert lines[1][2] == "-"
+        assert lines[1][4].endswith("(few)")
+
+    def test_figures_leave_out_what_has_no_value(self, report):
+        figures = evaluation.figures_of(report, "diascope evaluate")
+        named = {(figure.name, figure.data): figure for figure in figures}
+        auroc = report.overall.measures[MeasureName.AUROC]
+        figure = named["auroc_red_vs_brown", report.data]
+        assert (figure.value, figure.low, figure.high) == (auroc.value, auroc.low, auroc.high)
+        assert (figure.n, figure.command) == (auroc.n, "diascope evaluate")
+        assert ("auroc_red_vs_brown", f"{report.data}: clinic") in named
+        assert ("auroc_red_vs_brown", f"{report.data}: atlas") not in named
+        assert {name for name, data in named if data == report.data} == set(MeasureName)
