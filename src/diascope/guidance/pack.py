@@ -52,7 +52,6 @@ class GuidancePack:
         self,
         verdict: Verdict,
         contexts: Sequence[Context | str] = (),
-        *,
         glass: GlassNote = GlassNote.NOT_DONE,
     ) -> tuple[Claim, ...]:
         """Claims to show, red flags first, then by topic, then as in the pack's file.
@@ -131,7 +130,7 @@ def _read_toml(file: Traversable, name: str) -> dict[str, Any]:
         raise GuidanceError(
             f"{name}: no such file; a pack is a folder with {DOCUMENTS_FILE} and {CLAIMS_FILE}"
         ) from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise GuidanceError(f"{name}: not readable as TOML: {error}") from error
 
 

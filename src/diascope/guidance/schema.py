@@ -7,7 +7,7 @@ import re
 from collections.abc import Set
 from datetime import date
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -121,6 +121,12 @@ def _printable(text: str) -> str:
     return text
 
 
+def _year(value: int | str) -> int | str:
+    if value != "undated" and not (isinstance(value, int) and 1800 <= value <= 2200):
+        raise ValueError('must be a year such as 2024, or "undated"')
+    return value
+
+
 Line = Annotated[str, AfterValidator(_printable)]
 Identifier = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -164,7 +170,7 @@ class Document(_Entry):
     id: Identifier
     title: Line
     publisher: Line
-    year: Annotated[int, Field(ge=1800, le=2200, strict=True)] | Literal["undated"]
+    year: Annotated[int | str, AfterValidator(_year)]
     kind: DocumentKind
     grade: Grade
     address: Line | None = None
