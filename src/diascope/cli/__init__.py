@@ -1,0 +1,762 @@
+"""The command line: parse, call, print; no logic.
+
+Results go to stdout, progress and complaints to stderr. Exit status: 0 done, 1 failed, 2 a command
+line that is none, 3 done but some pictures could not be read. What a command needs beyond the base
+is imported when it runs, so that ``diascope predict photo.jpg`` answers within a second.
+"""
+
+# ruff: noqa: PLC0415 cold start: each command imports what it runs
+
+import json
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from typer.core import TyperGroup
+
+from diascope.cli.terminal import complain, console, say, tracking
+from diascope.config import RunConfig, load_config
+from diascope.errors import DiascopeError, ImageError, MissingExtraError
+from diascope.guidance import Context
+from diascope.labels import INTENDED_USE, ManifestLabel, Verdict
+
+if TYPE_CHECKING:
+    from diascope.bundle import Figure
+    from diascope.inference import Prediction
+    from diascope.preprocess import Box
+    from diascope.scoring import ScoreInput
+
+SOME_UNREADABLE = 3
+"""Exit status when some pictures could not be read and the others were judged."""
+
+_TRAINING_PACKAGES = (
+    "albumentations",
+    "lightning",
+    "matplotlib",
+    "onnx",
+    "onnxscript",
+    "sklearn",
+    "tensorboard",
+    "torch",
+    "torchvision",
+)
+
+
+class _Commands(TyperGroup):
+    """Turns an error that is meant for the user into its lines on stderr and exit status 1."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was named."""
+        try:
+            return super().invoke(ctx)
+        except ImportError as error:
+            if (error.name or "").partition(".")[0] not in _TRAINING_PACKAGES:
+                raise
+            complain(
+                MissingExtraError(
+                    f"this command needs {error.name}, which is not installed:\n"
+                    "pip install 'diascope[train]'"
+                )
+            )
+        except DiascopeError as error:
+            complain(error)
+        raise typer.Exit(1)
+
+
+app = typer.Typer(
+    name="diascope",
+    cls=_Commands,
+    help="Tells red marks (erythema) from brown marks (hyperpigmentation) in photographs of skin, "
+    f"with sourced guidance.\n\n{INTENDED_USE}",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+models = typer.Typer(
+    help="Show what a model is and where it comes from, or verify that it is unchanged.",
+    no_args_is_help=True,
+)
+app.add_typer(models, name="model")
+packs = typer.Typer(
+    help="Show what the documents say, hold a guidance pack against them, or start a pack.",
+    no_args_is_help=True,
+)
+app.add_typer(packs, name="guidance")
+
+
+def main() -> None:
+    """Entry point of the ``diascope`` command."""
+    app()
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"diascope {version('diascope')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Print the version and leave."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+def _box(text: str) -> "Box":
+    from diascope.scoring import parse_box
+
+    try:
+        return parse_box(text.split(","))
+    except ValueError as error:
+        raise typer.BadParameter(f"{text}: {error}") from None
+
+
+Images = Annotated[
+    list[str],
+    typer.Argument(metavar="IMAGE...", help="JPEG, PNG, WebP, TIFF, BMP, GIF or AVIF pictures."),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="PATH|photos|rendered",
+        help="A bundle's folder, or a shipped one: photos (the default; learnt from photographs, "
+        "research and education use only) or rendered (learnt from drawn marks alone).",
+    ),
+]
+Device = Annotated[
+    Literal["auto", "cpu", "cuda"],
+    typer.Option("--device", help="cuda needs diascope[train] and a GPU; auto takes one if there."),
+]
+Runtime = Annotated[
+    Literal["onnx", "torch"],
+    typer.Option("--runtime", help="Both give the same within 1e-4; torch needs diascope[train]."),
+]
+GuidanceFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--guidance",
+        metavar="DIR",
+        help="Another guidance pack: a folder with documents.toml and claims.toml.",
+    ),
+]
+Blanches = Annotated[
+    Literal["yes", "no"] | None,
+    typer.Option("--blanches", help="Glass test: does the colour fade under a pressed glass?"),
+]
+Contexts = Annotated[
+    list[Context] | None,
+    typer.Option("--context", help="What is known of the person; may be given several times."),
+]
+Data = Annotated[
+    Path,
+    typer.Option(
+        "--data",
+        metavar="MANIFEST",
+        help="CSV with path (relative to it), mark_type, condition, source, group_id and, where "
+        "known, left, top, right, bottom of the mark.",
+    ),
+]
+Config = Annotated[
+    Path, typer.Option("--config", metavar="FILE", help="A run's settings as TOML; see configs/.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override a setting, such as train.epochs=5; may be given several times.",
+    ),
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace what an earlier run wrote there.")
+]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, show_default="one per core", help="How many work at once."),
+]
+
+
+def _examples(*lines: str) -> str:
+    """A Markdown list: Typer would join the lines of a code block."""
+    return "Examples:\n\n" + "\n\n".join(f"- `{line}`" for line in lines)
+
+
+@app.command(
+    epilog=_examples(
+        "diascope predict photo.jpg",
+        "diascope predict photo.jpg --box 120,80,260,210 --blanches yes --context pregnancy",
+        "diascope predict *.jpg --json > predictions.json",
+        "diascope predict --table data/sample/manifest.csv --model rendered",
+    )
+)
+def predict(
+    images: Images,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="Print a JSON array, one object per picture, in their order."),
+    ] = False,
+    as_table: Annotated[
+        bool,
+        typer.Option(
+            "--table",
+            help="Print one row per picture. A folder or a CSV manifest may stand for pictures; "
+            "with mark_type in the manifest, right verdicts are counted.",
+        ),
+    ] = False,
+    box: Annotated[
+        Any,
+        typer.Option(
+            "--box",
+            metavar="L,T,R,B",
+            parser=_box,
+            help="Left, top, right, bottom of the mark in pixels of the upright picture; the skin "
+            "around it is then the reference. For one picture only.",
+        ),
+    ] = None,
+    blanches: Blanches = None,
+    contexts: Contexts = None,
+    model: Model = None,
+    device: Device = "cpu",
+    runtime: Runtime = "onnx",
+    guidance: GuidanceFolder = None,
+) -> None:
+    """Judge pictures: verdict, probabilities, reasons, and guidance with its sources.
+
+    A picture that cannot be read does not stop the others; the exit status is then 3, or 1 where
+    none could be read.
+    """
+    from diascope.inference import Predictor
+    from diascope.scoring import listed_inputs, predict_inputs
+
+    if as_json and as_table:
+        raise typer.BadParameter("--json and --table exclude each other")
+    if box is not None and len(images) > 1:
+        raise typer.BadParameter("--box belongs to one picture; give one, or a manifest to score")
+    inputs = listed_inputs(
+        images, box=box, blanches=_answer(blanches), contexts=contexts or (), expand=as_table
+    )
+    predictor = Predictor.load(model, device=device, runtime=runtime, guidance=guidance)
+    answers = list(predict_inputs(predictor, inputs))
+    if as_json:
+        _print_json(answers)
+    elif as_table:
+        _print_table(answers, predictor.name)
+    else:
+        _print_panels(answers)
+    _leave_by(answers)
+
+
+def _answer(blanches: str | None) -> bool | None:
+    return None if blanches is None else blanches == "yes"
+
+
+Answers = Sequence[tuple["ScoreInput", "Prediction | ImageError"]]
+
+
+def _print_json(answers: Answers) -> None:
+    from diascope.scoring import record_of
+
+    typer.echo(json.dumps([record_of(*pair) for pair in answers], indent=2, allow_nan=False))
+
+
+def _print_table(answers: Answers, model: str) -> None:
+    from diascope.cli.display import intended_use, predictions_table, print_wide
+
+    print_wide(predictions_table(answers, model))
+    console().print(intended_use())
+
+
+def _print_panels(answers: Answers) -> None:
+    from diascope.cli.display import intended_use, prediction_panel
+
+    out = console()
+    judged = [(item, answer) for item, answer in answers if not isinstance(answer, ImageError)]
+    for item, prediction in judged:
+        out.print(prediction_panel(item.path, prediction))
+    if judged:
+        out.print(intended_use())
+
+
+def _leave_by(answers: Answers) -> None:
+    """Complain of every picture that could not be read, and let the exit status say so."""
+    failed = [answer for _, answer in answers if isinstance(answer, ImageError)]
+    for error in failed:
+        complain(error)
+    if failed:
+        raise typer.Exit(SOME_UNREADABLE if len(failed) < len(answers) else 1)
+
+
+@app.command(
+    epilog=_examples(
+        "diascope score photos/ --out rows.csv",
+        "diascope score manifest.csv --out rows.csv --model runs/photos/bundle --overwrite",
+    )
+)
+def score(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DIR_OR_MANIFEST",
+            help="A folder (recursive, sorted), or a CSV with path (relative to it) and, where "
+            "known, id, left, top, right, bottom, blanches (yes or no), contexts.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The rows, as .csv.")],
+    model: Model = None,
+    device: Device = "cpu",
+    runtime: Runtime = "onnx",
+    guidance: GuidanceFolder = None,
+    workers: Workers = None,
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", min=1, help="Pictures per step of a worker.")
+    ] = 32,
+    overwrite: Overwrite = False,
+) -> None:
+    """Judge many pictures: exactly one row each, in their order.
+
+    A picture that cannot be read has a row that says why; the exit status is then 3. What made the
+    rows stands beside them in NAME.meta.json. The file appears when it is whole.
+    """
+    from diascope import scoring
+    from diascope.inference import Predictor
+
+    scoring.check_output(out, overwrite=overwrite)
+    inputs = scoring.read_inputs(source)
+    workers = workers or _cores()
+    # With several workers, the cores are taken by them.
+    threads = None if workers == 1 else 1
+    predictor = Predictor.load(
+        model, device=device, runtime=runtime, guidance=guidance, threads=threads
+    )
+    rows = scoring.score(predictor, inputs, batch_size=batch_size, workers=workers)
+    with tracking() as track:
+        counts = scoring.write_csv(
+            track(rows, "scoring", len(inputs)),
+            out,
+            scoring.metadata(predictor),
+            overwrite=overwrite,
+        )
+    told = ", ".join(f"{counts[status]} {status}" for status in scoring.Status)
+    say(f"{out}: {counts.total()} rows ({told}), model {predictor.name}", INTENDED_USE)
+    if counts[scoring.Status.UNREADABLE]:
+        raise typer.Exit(SOME_UNREADABLE)
+
+
+def _cores() -> int:
+    return os.cpu_count() or 1
+
+
+@app.command(
+    epilog=_examples(
+        "diascope train --config configs/demo.toml --out runs/demo",
+        "diascope train --config configs/photos.toml --data photos/manifest.csv --resume",
+        "diascope train --config configs/photos.toml --data mine.csv --init-from models/photos "
+        "--set train.epochs=5",
+    )
+)
+def train(
+    config: Config,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            metavar="MANIFEST",
+            help="Photographs: CSV with path (relative to it), mark_type (erythematous, "
+            "hyperpigmented, neither, mixed; other is left out), condition, source, group_id.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            show_default="runs/NAME",
+            help="Where bundle, checkpoint, metrics.csv, curve.png and TensorBoard events go.",
+        ),
+    ] = None,
+    settings: Settings = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last epoch of a run cut off.")
+    ] = False,
+    init_from: Annotated[
+        str | None,
+        typer.Option(
+            "--init-from",
+            metavar="BUNDLE",
+            help="Start from a bundle's weights: fine-tune on a few pictures of your own.",
+        ),
+    ] = None,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"] | None,
+        typer.Option("--device", show_default="the config's", help="Where to train."),
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train a model on rendered marks, on photographs, or on both, and save it as a bundle."""
+    from diascope import dataset, training
+    from diascope.bundle import resolve_bundle
+
+    run = _run_config(config, settings, device)
+    out = out or Path("runs") / run.name
+    with tracking() as track:
+        rows: Sequence[dataset.ManifestRow] = ()
+        if data is not None:
+            rows = dataset.joined_rows(
+                dataset.read_manifest(data).rows,
+                run.data,
+                config_folder=config.parent,
+                track=track,
+            )
+        result = training.fit(
+            run,
+            rows,
+            out,
+            resume=resume,
+            init_from=None if init_from is None else resolve_bundle(init_from),
+            overwrite=overwrite,
+            command=_command(),
+            track=track,
+        )
+    say(f"{result.bundle_folder}: saved, best of {result.epochs} epochs is {result.best_epoch}")
+
+
+def _run_config(file: Path, settings: Sequence[str] | None, device: str | None) -> RunConfig:
+    chosen = [] if device is None else [f'train.device="{device}"']
+    return load_config(file, [*(settings or ()), *chosen])
+
+
+def _command() -> str:
+    """The command line as it was given, for the record."""
+    return shlex.join(["diascope", *sys.argv[1:]])
+
+
+Card = Annotated[
+    bool, typer.Option("--card", help="Also put the figures into the bundle's model card.")
+]
+
+
+@app.command(
+    epilog=_examples(
+        "diascope evaluate --model photos --data photos/manifest.csv --out runs/evaluation",
+        "diascope evaluate --model runs/demo/bundle --data unseen/manifest.csv --out runs/e --card",
+    )
+)
+def evaluate(
+    model: Annotated[
+        str, typer.Option("--model", metavar="PATH|photos|rendered", help="The bundle to measure.")
+    ],
+    data: Data,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Where evaluation.json is written.")
+    ],
+    device: Device = "cpu",
+    card: Card = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Measure a bundle on labelled pictures: figures with 95 % intervals, overall and per source.
+
+    Rows marked other or mixed are counted by verdict and enter no other figure. Intervals are
+    bootstrapped over groups. Do not measure a model on pictures it was trained on.
+    """
+    from diascope import dataset, evaluation
+    from diascope.bundle import resolve_bundle
+    from diascope.inference import Predictor
+
+    evaluation.check_free(out / evaluation.REPORT, overwrite)
+    manifest = dataset.read_manifest(data)
+    predictor = Predictor.load(model, device=device)
+    with tracking() as track:
+        report = evaluation.evaluate(predictor, manifest, track=track)
+    file = evaluation.write_report(report, out, overwrite=overwrite)
+    _print_figures(evaluation.table(report), evaluation.notes(report), file)
+    if card:
+        _into_card(resolve_bundle(model), evaluation.figures_of(report, _command()))
+
+
+def _print_figures(rows: Sequence[Sequence[str]], notes: Sequence[str], file: Path) -> None:
+    from diascope.cli.display import figures_table, print_wide
+
+    print_wide(figures_table(rows))
+    say(*notes, str(file), INTENDED_USE)
+
+
+def _into_card(folder: Path, figures: "Sequence[Figure]") -> None:
+    """Figures measured anew take the place of the old ones; the others stay."""
+    from diascope.bundle import load_bundle, with_figures
+
+    anew = {(figure.name, figure.data) for figure in figures}
+    old = load_bundle(folder).description.figures
+    kept = [figure for figure in old if (figure.name, figure.data) not in anew]
+    bundle = with_figures(folder, [*kept, *figures])
+    say(f"{bundle.folder}: figures written, its digest is now {bundle.digest[:12]}")
+
+
+@app.command(
+    "cross-validate",
+    epilog=_examples(
+        "diascope cross-validate --config configs/photos.toml --data photos/manifest.csv "
+        "--by source --fold dermnet --fold sd198+melasma-web --out runs/left-out",
+        "diascope cross-validate --config configs/photos.toml --data photos/manifest.csv "
+        "--by group --folds 5 --out runs/grouped",
+    ),
+)
+def cross_validate(
+    config: Config,
+    data: Data,
+    by: Annotated[
+        Literal["source", "group"],
+        typer.Option("--by", help="Leave out whole sources, or groups dealt into folds."),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", metavar="DIR", help="Where figures, predictions and the folds' bundles go."
+        ),
+    ],
+    fold: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fold",
+            metavar="SOURCE[+SOURCE...]",
+            show_default="each source by itself",
+            help="Sources left out together; once per fold, with --by source.",
+        ),
+    ] = None,
+    folds: Annotated[
+        int, typer.Option("--folds", min=2, help="Number of folds, with --by group.")
+    ] = 5,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the deal into folds.")] = 0,
+    settings: Settings = None,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"] | None,
+        typer.Option("--device", show_default="the config's", help="Where to train."),
+    ] = None,
+    card: Annotated[
+        str | None,
+        typer.Option(
+            "--card", metavar="BUNDLE", help="Also put the figures into this bundle's model card."
+        ),
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train without a part of the photographs and judge that part, for every part in turn.
+
+    Colour statistics with logistic regression are judged on the same rows. A run cut off goes on
+    after its last finished fold.
+    """
+    from diascope import cross_validation, dataset
+    from diascope.bundle import resolve_bundle
+
+    run = _run_config(config, settings, device)
+    with tracking() as track:
+        report = cross_validation.cross_validate(
+            run,
+            dataset.read_manifest(data),
+            by=by,
+            out=out,
+            folds=None if fold is None else [names.split("+") for names in fold],
+            group_folds=folds,
+            seed=seed,
+            config_folder=config.parent,
+            overwrite=overwrite,
+            track=track,
+        )
+    rows, notes = cross_validation.table(report), cross_validation.notes(report)
+    _print_figures(rows, notes, out / cross_validation.REPORT)
+    if card is not None:
+        figures = cross_validation.figures_of(report, _command())
+        _into_card(resolve_bundle(card), figures)
+
+
+@app.command(
+    epilog=_examples(
+        "diascope render --count 1000 --out drawn --seed 7",
+        "diascope render --count 24 --out data/sample --seed 2026 --mark-type erythematous "
+        "--mark-type hyperpigmented --mark-type neither --no-truth",
+    )
+)
+def render(
+    count: Annotated[int, typer.Option("--count", min=1, help="Pictures to draw.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", metavar="DIR", help="Where pictures, manifest.csv and truth/ are written."
+        ),
+    ],
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Same seed, same bytes.")],
+    size: Annotated[
+        int, typer.Option("--size", min=32, max=1024, help="Side of a picture in pixels.")
+    ] = 128,
+    mark_types: Annotated[
+        list[ManifestLabel] | None,
+        typer.Option(
+            "--mark-type",
+            show_default="at random",
+            help="Mark types given out in turn, all but other; may be given several times.",
+        ),
+    ] = None,
+    truth: Annotated[
+        bool,
+        typer.Option(
+            "--truth/--no-truth",
+            help="Keep each picture's mask, melanin and haemoglobin maps as npz.",
+        ),
+    ] = True,
+    workers: Workers = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Draw pictures of skin with marks, from melanin and haemoglobin; no photograph is needed."""
+    from diascope.renderer import write_rendered
+
+    if ManifestLabel.OTHER in (mark_types or ()):
+        raise typer.BadParameter("other cannot be drawn")
+    with tracking() as track:
+        manifest = write_rendered(
+            out,
+            count,
+            seed,
+            size,
+            workers=workers or _cores(),
+            mark_types=mark_types or (),
+            truth=truth,
+            overwrite=overwrite,
+            track=track,
+        )
+    say(f"{manifest}: {count} pictures")
+
+
+Bundle = Annotated[
+    str, typer.Argument(metavar="PATH|photos|rendered", help="A bundle's folder or shipped name.")
+]
+
+
+@models.command("show", epilog=_examples("diascope model show photos"))
+def show_model(bundle: Bundle) -> None:
+    """Print the model card: what it does, what it learnt from, its figures, its licence."""
+    from diascope.bundle import load_bundle, model_card, resolve_bundle
+    from diascope.cli.display import document
+
+    loaded = load_bundle(resolve_bundle(bundle))
+    console().print(document(model_card(loaded.description)))
+    say(f"SHA-256 of bundle.json: {loaded.digest}")
+
+
+@models.command("verify", epilog=_examples("diascope model verify runs/demo/bundle"))
+def verify_model(bundle: Bundle) -> None:
+    """Check every file of a bundle against its digest; fails naming the one that is off."""
+    from diascope.bundle import load_bundle, resolve_bundle
+
+    loaded = load_bundle(resolve_bundle(bundle))
+    say(f"{loaded.folder}: unchanged since it was saved ({loaded.digest})")
+    say(*(f"  {name}: {digest}" for name, digest in loaded.description.files.items()))
+
+
+Documents = Annotated[
+    Path,
+    typer.Option("--documents", metavar="DIR", help="Folder with the texts that the pack cites."),
+]
+
+
+@packs.command(
+    "show",
+    epilog=_examples(
+        "diascope guidance show --verdict erythematous",
+        "diascope guidance show --verdict unclear --blanches no --context dark_skin",
+        "diascope guidance show --verdict hyperpigmented --format markdown > brown.md",
+    ),
+)
+def show_guidance(
+    verdict: Annotated[
+        Verdict, typer.Option("--verdict", help="What the photograph says.", case_sensitive=False)
+    ],
+    blanches: Blanches = None,
+    contexts: Contexts = None,
+    form: Annotated[
+        Literal["text", "markdown", "json"],
+        typer.Option("--format", help="text is a panel on a terminal."),
+    ] = "text",
+    guidance: GuidanceFolder = None,
+) -> None:
+    """Print what the documents say for a verdict, each sentence with its sources."""
+    from diascope.guidance import as_dict, as_markdown, as_text, combine, load_pack
+
+    glass = combine(verdict, _answer(blanches))
+    claims = load_pack(guidance).claims_for(glass.verdict, contexts or (), glass=glass.note)
+    if form == "json":
+        about = {"verdict": glass.verdict, "glass_test": glass.words}
+        typer.echo(json.dumps({**about, **as_dict(claims)}, indent=2))
+    elif form == "markdown":
+        typer.echo(f"# {glass.verdict}\n\n{glass.words}\n\n{as_markdown(claims)}", nl=False)
+    elif console().is_terminal:
+        from diascope.cli.display import guidance_panel, intended_use
+
+        console().print(guidance_panel(glass, claims), intended_use())
+    else:
+        typer.echo(f"{glass.verdict}: {glass.words}\n\n{as_text(claims)}", nl=False)
+
+
+@packs.command(
+    "coverage", epilog=_examples("diascope guidance coverage --documents ../shared/documents")
+)
+def cover_guidance(documents: Documents, guidance: GuidanceFolder = None) -> None:
+    """Print how much of the documents is used; fails where a sentence is unaccounted for."""
+    from diascope.cli.display import coverage_table, print_wide
+    from diascope.guidance import coverage, load_pack
+
+    found = coverage(load_pack(guidance), documents)
+    print_wide(coverage_table(found))
+    say(
+        # Rounded down: 100 % is all of them.
+        f"{int(100 * found.share)} % accounted for",
+        f"{int(100 * found.used_share)} % of the sentences about marks used",
+        *(f"{each.document} {each.number}: {each.text}" for each in found.unaccounted),
+    )
+    if not found.complete:
+        raise typer.Exit(1)
+
+
+@packs.command(
+    "verify",
+    epilog=_examples(
+        "diascope guidance verify --documents ../shared/documents",
+        "diascope guidance verify --guidance mine --documents mine/documents",
+    ),
+)
+def verify_guidance(documents: Documents, guidance: GuidanceFolder = None) -> None:
+    """Check that the cited sentences are those the claims were written from.
+
+    Fails naming document, sentences and claims where a text has changed.
+    """
+    from diascope.guidance import load_pack, verify
+
+    pack = load_pack(guidance)
+    held = verify(pack, documents)
+    say(
+        f"{pack.name} pack {pack.version}: {len(pack.claims)} claims, {held.spans} spans of "
+        f"{held.documents} documents and {held.rows} rows are as cited",
+        f"{held.without_text} sources have no text to be held against",
+    )
+
+
+@packs.command("new", epilog=_examples("diascope guidance new my-clinic"))
+def new_guidance(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A folder that does not exist yet.")
+    ],
+) -> None:
+    """Write a commented starter pack: documents.toml, claims.toml and an example document."""
+    from diascope.guidance import new_pack
+
+    say(f"{new_pack(folder)}: edit it, then diascope guidance verify --guidance {folder}")
