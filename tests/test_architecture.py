@@ -50,6 +50,7 @@ NEED_TRAIN = {"network", "augment", "training", "export", "baseline", "cross_val
 DISTRIBUTIONS = {
     "PIL": "pillow",
     "cv2": "opencv-python-headless",
+    "onnx_ir": "onnx-ir",
     "sklearn": "scikit-learn",
     "pydantic_core": "pydantic",
 }

@@ -1,14 +1,14 @@
 """torch -> ONNX: the same network for ONNX Runtime, with its features and last feature map."""
 
 import contextlib
+import copy
 import io
 import logging
-import tempfile
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
+from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 from torch import Tensor, nn
 
 from diascope.network import MarkNetwork
@@ -33,28 +33,28 @@ class _AllOutputs(nn.Module):
 
 
 def to_onnx(network: MarkNetwork, size: int) -> bytes:
-    """ONNX file of a network, weights inside.
+    """ONNX file of a network in evaluation mode, weights inside; the network stays as it is.
 
     Input ``relative_density`` float32 (N, 3, size, size); outputs ``logits`` (N, 3),
     ``features`` (N, C) and ``feature_map`` (N, C, h, w), for any N.
     """
-    whole = _AllOutputs(network).cpu().to(memory_format=torch.contiguous_format).eval()
-    example = torch.zeros(2, 3, size, size)
-    with tempfile.TemporaryDirectory() as folder, _quiet():
-        path = Path(folder) / "model.onnx"
-        torch.onnx.export(
+    whole = _AllOutputs(copy.deepcopy(network)).cpu().eval()
+    whole = whole.to(memory_format=torch.contiguous_format)
+    with _quiet():
+        program = torch.onnx.export(
             whole,
-            (example,),
-            str(path),
+            (torch.zeros(2, 3, size, size),),
             input_names=[INPUT_NAME],
             output_names=list(OUTPUT_NAMES),
             dynamic_shapes=({0: torch.export.Dim("batch")},),
             opset_version=OPSET,
             dynamo=True,
-            external_data=False,
             verbose=False,
         )
-        return path.read_bytes()
+        assert program is not None  # only the older exporter gives none
+        # Every node carries a stack trace: paths of the machine that exported it.
+        ClearMetadataAndDocStringPass()(program.model)
+        return bytes(program.model_proto.SerializeToString())
 
 
 @contextlib.contextmanager
