@@ -33,6 +33,7 @@ HOMES = {
     "lightning": {"training"},
     "matplotlib": {"training", "explain", "report"},
     "onnx": {"export"},
+    "onnx_ir": {"export"},
     "onnxruntime": {"inference"},
     "rich": {"cli"},
     "simplejpeg": {"image"},
@@ -50,6 +51,7 @@ NEED_TRAIN = {"network", "augment", "training", "export", "baseline", "cross_val
 DISTRIBUTIONS = {
     "PIL": "pillow",
     "cv2": "opencv-python-headless",
+    "onnx_ir": "onnx-ir",
     "onnx_ir": "onnx-ir",
     "sklearn": "scikit-learn",
     "pydantic_core": "pydantic",

@@ -67,7 +67,7 @@ def test_a_wrong_line_does_not_parse(words, wrong):
         parse(words.split())
 
 
-@pytest.mark.parametrize("path", commands(get_command(app)), ids=" ".join)
+@pytest.mark.parametrize("path", list(commands(get_command(app))), ids=" ".join)
 def test_every_command_is_in_the_readme(path):
     assert any(tuple(words[: len(path)]) == path for words in shell_lines("diascope"))
 
