@@ -9,7 +9,7 @@ import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from importlib.metadata import version
@@ -277,7 +277,8 @@ def score(
 ) -> Iterator[Row]:
     """Exactly one row per input, in the order of the inputs.
 
-    ``workers`` threads predict batches of ``batch_size`` at the same time; neither changes a row.
+    ``workers`` threads predict batches of ``batch_size`` at the same time; a row does not depend
+    on either.
     """
     pairs = predict_inputs(predictor, inputs, batch_size=batch_size, workers=workers)
     for item, answer in pairs:
@@ -469,4 +470,5 @@ def _written_whole(path: Path) -> Iterator[IO[str]]:
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):  # no draft, or not even its folder
+            draft.unlink()

@@ -405,10 +405,11 @@ def train(
     overwrite: Overwrite = False,
 ) -> None:
     """Train a model on rendered marks, on photographs, or on both, and save it as a bundle."""
+    run = _run_config(config, settings, device)
+
     from diascope import dataset, training
     from diascope.bundle import resolve_bundle
 
-    run = _run_config(config, settings, device)
     out = out or Path("runs") / run.name
     with tracking() as track:
         rows: Sequence[dataset.ManifestRow] = ()
@@ -556,10 +557,11 @@ def cross_validate(
     Colour statistics with logistic regression are judged on the same rows. A run cut off goes on
     after its last finished fold.
     """
+    run = _run_config(config, settings, device)
+
     from diascope import cross_validation, dataset
     from diascope.bundle import resolve_bundle
 
-    run = _run_config(config, settings, device)
     with tracking() as track:
         report = cross_validation.cross_validate(
             run,
