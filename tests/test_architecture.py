@@ -52,7 +52,6 @@ DISTRIBUTIONS = {
     "PIL": "pillow",
     "cv2": "opencv-python-headless",
     "onnx_ir": "onnx-ir",
-    "onnx_ir": "onnx-ir",
     "sklearn": "scikit-learn",
     "pydantic_core": "pydantic",
 }
