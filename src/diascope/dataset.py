@@ -2,8 +2,10 @@
 
 import csv
 import hashlib
+import io
+import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from diascope.config import DataConfig
 from diascope.duplicates import find_copies, join_groups
 from diascope.errors import ImageError, ManifestError, SplitError
 from diascope.image import read_picture
-from diascope.labels import ManifestLabel
+from diascope.labels import ManifestLabel, MarkType
 from diascope.preprocess import Box, cut, decode_side
 from diascope.progress import Track, silent
 
@@ -29,7 +31,11 @@ _COPY_SIDE = 192  # copies are looked for on pictures of this shorter side
 
 @dataclass(frozen=True)
 class ManifestRow:
-    """One picture of a manifest; ``path`` as written, ``file`` where it is."""
+    """One picture of a manifest; ``path`` as written, ``file`` where it is.
+
+    ``id`` and ``group_id`` are the path where the manifest gives none: a picture is then a group
+    of its own. ``box`` is in pixels of the upright original; ``extra`` holds all other columns.
+    """
 
     id: str
     path: str
@@ -76,52 +82,67 @@ def read_manifest(path: Path | str) -> Manifest:
     """Read a CSV manifest; every path, label and box in it is checked.
 
     Raises:
-        ManifestError: no such file, a missing column, an unknown label, a path that does not
-            exist, a box that is none, the same path twice; faults are counted, the first named.
+        ManifestError: no such file, no CSV, a missing column, a row of another length than the
+            header, an unknown label, a path that does not exist, a box that is none, the same
+            path twice; faults are counted, the first five named.
     """
     path = Path(path)
     try:
         data = path.read_bytes()
-        lines = data.decode("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        text = io.StringIO(data.decode("utf-8-sig"), newline="")
+        # Strict: an open quote would swallow every row after it.
+        table = csv.DictReader(text, strict=True)
+        _check_columns(table.fieldnames or (), path)
+        rows = _rows(table, path)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ManifestError(f"{path}: not readable as a CSV manifest: {error}") from error
-    table = csv.DictReader(lines)
-    missing = [name for name in NEEDED_COLUMNS if name not in (table.fieldnames or ())]
-    if missing:
-        raise ManifestError(
-            f"{path}: column {', '.join(missing)} is missing; "
-            f"a manifest has {', '.join(NEEDED_COLUMNS)} and may have {', '.join(BOX_COLUMNS)}"
-        )
-    rows = tuple(_rows(table, path))
     if not rows:
         raise ManifestError(f"{path}: no rows; a manifest has one line per picture")
     return Manifest(path, rows, hashlib.sha256(data).hexdigest())
 
 
-def _rows(table: "csv.DictReader[str]", path: Path) -> Iterator[ManifestRow]:
+def _check_columns(columns: Sequence[str], path: Path) -> None:
+    missing = [name for name in NEEDED_COLUMNS if name not in columns]
+    if missing:
+        raise ManifestError(
+            f"{path}: column {', '.join(missing)} is missing; "
+            f"a manifest has {', '.join(NEEDED_COLUMNS)} and may have {', '.join(BOX_COLUMNS)}, "
+            "separated by commas"
+        )
+    twice = [name for name, count in Counter(columns).items() if count > 1]
+    if twice:
+        raise ManifestError(f"{path}: column {', '.join(twice)} stands twice; remove one")
+
+
+def _rows(table: "csv.DictReader[str]", path: Path) -> tuple[ManifestRow, ...]:
     faults: dict[str, list[str]] = {}
     rows: list[ManifestRow] = []
     seen: set[str] = set()
-    for line, fields in enumerate(table, start=2):
-        fields = {name: (value or "").strip() for name, value in fields.items() if name}
-        fault = _fault(fields, path.parent, seen)
+    for cells in table:
+        fields = {name: (value or "").strip() for name, value in cells.items() if name}
+        is_whole = None not in cells and None not in cells.values()
+        fault = _fault(fields, path.parent, seen) if is_whole else _UNEVEN
         if fault:
-            faults.setdefault(fault, []).append(f"line {line} {fields['path']}")
+            named = f" ({fields['mark_type']!r})" if fault == _UNKNOWN_LABEL else ""
+            faults.setdefault(fault, []).append(f"line {table.line_num} {fields['path']}{named}")
             continue
-        seen.add(fields["path"])
+        seen.add(os.path.normpath(fields["path"]))
         rows.append(_row(fields, path.parent))
     if faults:
         raise ManifestError(_tell(faults, path))
-    yield from rows
+    return tuple(rows)
+
+
+_UNEVEN = "not as many fields as columns (a field that holds a comma needs quotes)"
+_UNKNOWN_LABEL = f"unknown mark_type (known: {', '.join(ManifestLabel)})"
 
 
 def _fault(fields: dict[str, str], folder: Path, seen: set[str]) -> str | None:
-    labels = [label.value for label in ManifestLabel]
-    if fields["mark_type"] not in labels:
-        return f"unknown mark_type {fields['mark_type']!r} (known: {', '.join(labels)})"
-    if not fields["path"] or not (folder / fields["path"]).is_file():
+    if fields["mark_type"] not in list(ManifestLabel):
+        return _UNKNOWN_LABEL
+    if not fields["path"] or not _is_file(folder / fields["path"]):
         return "path does not exist (paths are relative to the manifest)"
-    if fields["path"] in seen:
+    if os.path.normpath(fields["path"]) in seen:
         return "path stands twice"
     try:
         _box(fields)
@@ -130,14 +151,25 @@ def _fault(fields: dict[str, str], folder: Path, seen: set[str]) -> str | None:
     return None
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name too long, or with a zero byte
+        return False
+
+
 def _tell(faults: dict[str, list[str]], path: Path) -> str:
     """The commonest fault in full: at most three lines."""
     fault, where = max(faults.items(), key=lambda item: len(item[1]))
     total = sum(len(lines) for lines in faults.values())
     more = f", and {len(where) - _NAMED} more" if len(where) > _NAMED else ""
-    others = f"\n({total - len(where)} rows have other faults)" if total > len(where) else ""
+    others = f"\n({_count(total - len(where))} with other faults)" if total > len(where) else ""
     named = "; ".join(where[:_NAMED])
-    return f"{path}: {fault}, {len(where)} rows: mend or remove them\n{named}{more}{others}"
+    return f"{path}: {fault}; mend or remove {_count(len(where))}\n{named}{more}{others}"
+
+
+def _count(rows: int) -> str:
+    return "1 row" if rows == 1 else f"{rows} rows"
 
 
 def _box(fields: dict[str, str]) -> Box | None:
@@ -195,8 +227,8 @@ def _known_groups(name: str | None, folder: Path | None) -> dict[str, str]:
     path = (folder or Path()) / name
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            return {row["path"]: row["group_id"] for row in csv.DictReader(file)}
-    except (OSError, KeyError) as error:
+            return {row["path"]: row["group_id"] for row in csv.DictReader(file, strict=True)}
+    except (OSError, UnicodeDecodeError, KeyError, csv.Error) as error:
         raise ManifestError(
             f"{path}: not readable as known groups (columns path, group_id): {error}"
         ) from error
@@ -205,51 +237,79 @@ def _known_groups(name: str | None, folder: Path | None) -> dict[str, str]:
 def split_by_group(
     rows: Sequence[ManifestRow], share: float, seed: int
 ) -> tuple[list[ManifestRow], list[ManifestRow]]:
-    """Training and validation rows; no group on both sides, each class and source on both.
+    """Training and validation rows; no group on both sides, each class on both.
 
     Groups are dealt out per (mark type, source), at random by ``seed``, until validation holds
-    ``share`` of each; a group that holds several is dealt with its commonest.
+    ``share`` of each; a group that holds several is dealt with its commonest. ``mixed`` is no
+    class of its own.
 
     Raises:
-        SplitError: fewer than two classes, or a class with fewer than two groups.
+        SplitError: fewer than two classes, or a class whose groups cannot be parted.
     """
     members: dict[str, list[ManifestRow]] = {}
     for row in rows:
         members.setdefault(row.group_id, []).append(row)
+    deal = _Deal(members, np.random.default_rng(seed))
     strata: dict[tuple[str, str], list[str]] = {}
     for group, inside in members.items():
         commonest = Counter((row.mark_type.value, row.source) for row in inside)
         strata.setdefault(max(sorted(commonest), key=commonest.__getitem__), []).append(group)
-    _check_classes(strata)
-    rng = np.random.default_rng(seed)
-    held_out: set[str] = set()
     for stratum in sorted(strata):
-        groups = sorted(strata[stratum])
-        wanted = share * sum(len(members[group]) for group in groups)
-        for group in rng.permutation(groups)[: len(groups) - 1]:
+        deal.hold_out_share(sorted(strata[stratum]), share)
+    deal.hold_out_every_class()
+    training = [row for row in rows if row.group_id not in deal.held_out]
+    return training, [row for row in rows if row.group_id in deal.held_out]
+
+
+_PURE = {ManifestLabel(kind) for kind in MarkType}
+
+
+class _Deal:
+    """Groups held out for validation, never the last of a class in training."""
+
+    def __init__(self, members: dict[str, list[ManifestRow]], rng: np.random.Generator) -> None:
+        self.held_out: set[str] = set()
+        self._members, self._rng = members, rng
+        self._classes = {
+            group: {row.mark_type for row in inside} & _PURE for group, inside in members.items()
+        }
+        self._left = Counter(kind for kinds in self._classes.values() for kind in kinds)
+        if len(self._left) < 2:
+            raise SplitError(
+                f"only one class ({', '.join(self._left) or 'none'}) to train on; "
+                "add rows of another"
+            )
+
+    def hold_out_share(self, groups: Sequence[str], share: float) -> None:
+        """Hold out groups of one stratum until they make up ``share`` of its rows."""
+        wanted = share * sum(len(self._members[group]) for group in groups)
+        for group in self._rng.permutation(groups)[: len(groups) - 1]:
             if wanted < 0.5:
-                break
-            held_out.add(str(group))
-            wanted -= len(members[str(group)])
-    training = [row for row in rows if row.group_id not in held_out]
-    return training, [row for row in rows if row.group_id in held_out]
+                return
+            if self._can_spare(group):
+                self._hold_out(str(group))
+                wanted -= len(self._members[group])
 
+    def hold_out_every_class(self) -> None:
+        """Hold out a smallest group of every class that validation lacks so far."""
+        for kind in sorted(self._left):
+            if any(kind in self._classes[group] for group in self.held_out):
+                continue
+            fit = [g for g, kinds in self._classes.items() if kind in kinds and self._can_spare(g)]
+            if not fit:
+                raise SplitError(
+                    f"{kind} has too few groups to split into training and validation; "
+                    "add pictures of other persons"
+                )
+            shuffled = [str(group) for group in self._rng.permutation(sorted(fit))]
+            self._hold_out(min(shuffled, key=lambda group: len(self._members[group])))
 
-def _check_classes(strata: dict[tuple[str, str], list[str]]) -> None:
-    groups = Counter[str]()
-    for (mark_type, _), inside in strata.items():
-        groups[mark_type] += len(inside)
-    if len(groups) < 2:
-        raise SplitError(
-            f"only one class ({', '.join(groups) or 'none'}) to train on; add rows of another"
-        )
-    few = {mark_type: count for mark_type, count in groups.items() if count < 2}
-    if few:
-        mark_type, count = next(iter(few.items()))
-        raise SplitError(
-            f"{mark_type} has {count} group: too few to split into training and validation; "
-            "add pictures of other persons"
-        )
+    def _can_spare(self, group: str) -> bool:
+        return all(self._left[kind] > 1 for kind in self._classes[group])
+
+    def _hold_out(self, group: str) -> None:
+        self.held_out.add(group)
+        self._left.subtract(self._classes[group])
 
 
 def trainable(rows: Sequence[ManifestRow]) -> list[ManifestRow]:
@@ -281,14 +341,19 @@ def _sample(row: ManifestRow, size: int) -> Sample:
     target = row.mark_type.target
     if target is None:
         raise ValueError(f"{row.path}: {row.mark_type} is never trained on")
+    # A box may be a small part of the picture: it needs every pixel there is.
     picture = read_picture(row.file, decode_side=None if row.box else decode_side(size))
-    pixels, inner = (picture.pixels, None) if row.box is None else cut(picture, row.box)
+    pixels, inner = picture.pixels, None
+    if row.box is not None:
+        try:
+            pixels, inner = cut(picture, row.box)
+        except ImageError as error:
+            detail = f"{error.name} {error.detail}"
+            raise ImageError(error.reason, str(row.file), detail) from error
     return Sample(pixels, inner, target, row.source, row.group_id, drawn=False)
 
 
-def rendered_sample(
-    pixels: npt.NDArray[np.uint8], mark_type: ManifestLabel, index: int
-) -> Sample:
+def rendered_sample(pixels: npt.NDArray[np.uint8], mark_type: ManifestLabel, index: int) -> Sample:
     """A drawn picture as a sample; each is a group of its own."""
     target = mark_type.target
     if target is None:
