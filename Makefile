@@ -47,14 +47,14 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $(INSTALLED)
 
 demo: $(INSTALLED)
-	@echo '1/4 Draw marks and train configs/demo.toml on them: about three minutes on two cores.'
+	@printf '\n%s\n' '1/4 Draw marks and train configs/demo.toml on them: about three minutes on two cores.'
 	@$(DIASCOPE) train --config configs/demo.toml --out $(DEMO) --overwrite
-	@echo '2/4 Draw 300 pictures the model has not seen: seconds.'
+	@printf '\n%s\n' '2/4 Draw 300 pictures the model has not seen: seconds.'
 	@$(DIASCOPE) render --count 300 --seed 20260 --no-truth --out $(DEMO)/unseen --overwrite
-	@echo '3/4 Measure the model on them: seconds.'
+	@printf '\n%s\n' '3/4 Measure the model on them: seconds.'
 	@$(DIASCOPE) evaluate --model $(DEMO)/bundle --data $(DEMO)/unseen/manifest.csv \
 	  --out $(DEMO)/evaluation --overwrite
-	@echo '4/4 Judge the pictures of data/sample with the model just trained: seconds.'
+	@printf '\n%s\n' '4/4 Judge the pictures of data/sample with the model just trained: seconds.'
 	@$(DIASCOPE) predict --table data/sample/manifest.csv --model $(DEMO)/bundle
 
 sample: $(INSTALLED)
@@ -65,21 +65,21 @@ sample: $(INSTALLED)
 models: models-rendered models-photos
 
 models-rendered: $(INSTALLED)
-	@echo 'rendered 1/2: train on drawn marks, about ten minutes on two cores.'
+	@printf '\n%s\n' 'rendered 1/2: train on drawn marks, about ten minutes on two cores.'
 	@$(DIASCOPE) train --config configs/rendered.toml --out runs/rendered --overwrite
-	@echo 'rendered 2/2: measure on photographs, none of which it saw: a minute.'
+	@printf '\n%s\n' 'rendered 2/2: measure on photographs, none of which it saw: a minute.'
 	@$(DIASCOPE) evaluate --model runs/rendered/bundle --data $(PHOTOS) \
 	  --out runs/rendered/evaluation --card --overwrite
 	@rm -rf models/rendered && cp -R runs/rendered/bundle models/rendered
 	@$(DIASCOPE) model verify models/rendered
 
 models-photos: $(INSTALLED)
-	@echo 'photos 1/3: train on photographs and drawn marks, about twelve minutes on two cores.'
+	@printf '\n%s\n' 'photos 1/3: train on photographs and drawn marks, about twelve minutes on two cores.'
 	@$(DIASCOPE) train --config configs/photos.toml --data $(PHOTOS) --out runs/photos --overwrite
-	@echo 'photos 2/3: cross-validate by groups, five times the training.'
+	@printf '\n%s\n' 'photos 2/3: cross-validate by groups, five times the training.'
 	@$(DIASCOPE) cross-validate --config configs/photos.toml --data $(PHOTOS) --by group --folds 5 \
 	  --out runs/photos-by-group --card runs/photos/bundle --overwrite
-	@echo 'photos 3/3: leave whole sources out, three times the training.'
+	@printf '\n%s\n' 'photos 3/3: leave whole sources out, three times the training.'
 	@$(DIASCOPE) cross-validate --config configs/photos.toml --data $(PHOTOS) --by source \
 	  --fold dermnet --fold sd198+melasma-web --fold rosacea-web+cafe-au-lait-web+spots-web \
 	  --out runs/photos-by-source --card runs/photos/bundle --overwrite

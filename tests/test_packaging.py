@@ -1,5 +1,6 @@
 """What a user installs: the wheel carries its models and needs no torch to predict."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -75,7 +76,7 @@ def test_source_distribution_holds_what_a_build_and_the_tests_need(dist, repo_ro
 
 @pytest.mark.slow
 def test_base_install_predicts_without_torch(wheel, repo_root, tmp_path):
-    sample = sorted((repo_root / "data" / "sample").glob("*.*g"))
+    sample = sorted((repo_root / "data" / "sample").glob("*.png"))
     if not sample or not (repo_root / "models" / "photos").is_dir():
         pytest.skip("models/photos or data/sample is not in this checkout")
     venv.create(tmp_path / "venv", with_pip=True)
@@ -83,11 +84,11 @@ def test_base_install_predicts_without_torch(wheel, repo_root, tmp_path):
     constraints = repo_root / "constraints.txt"
     run(python, "-m", "pip", "install", "--quiet", "-c", constraints, wheel, cwd=tmp_path)
 
-    diascope_command = python.with_name("diascope")
     for model in ("photos", "rendered"):
-        out = run(diascope_command, "predict", sample[0], "--json", "--model", model, cwd=tmp_path)
-        assert json.loads(out)["model"]["name"] == model
-    absent = (
-        "import importlib.util as u; print(u.find_spec('torch'), u.find_spec('albumentations'))"
-    )
-    assert run(python, "-c", absent, cwd=tmp_path).split() == ["None", "None"]
+        command = (python.with_name("diascope"), "predict", sample[0], "--json", "--model", model)
+        (prediction,) = json.loads(run(*command, cwd=tmp_path))
+        bundle = (repo_root / "models" / model / "bundle.json").read_bytes()
+        assert prediction["model"]["digest"] == hashlib.sha256(bundle).hexdigest()
+        assert sum(prediction["probabilities"].values()) == pytest.approx(1)
+    find = "import importlib.util as u; print(u.find_spec('torch'), u.find_spec('albumentations'))"
+    assert run(python, "-c", find, cwd=tmp_path).split() == ["None", "None"]
