@@ -369,11 +369,12 @@ def balanced_weights(samples: Sequence[Sample], rendered_share: float) -> npt.ND
     a class every source, within a source every picture.
     """
     drawn = np.array([sample.drawn for sample in samples])
-    cells = [(sample.target, sample.source) for sample in samples]
-    in_cell = Counter(cells)
+    in_cell = Counter((s.target, s.source) for s in samples if not s.drawn)
     sources = Counter(target for target, _ in in_cell)
-    even = np.array([1.0 / (in_cell[cell] * sources[cell[0]]) for cell in cells])
-    weights = np.where(drawn, 1.0, even)
+    even = [
+        1.0 if s.drawn else 1.0 / (in_cell[s.target, s.source] * sources[s.target]) for s in samples
+    ]
+    weights = np.array(even)
     if drawn.any() and not drawn.all():
         weights[drawn] *= rendered_share / weights[drawn].sum()
         weights[~drawn] *= (1.0 - rendered_share) / weights[~drawn].sum()
