@@ -41,18 +41,17 @@ _LINE = 76  # characters of a claim in a table
 def prediction_panel(path: str, prediction: Prediction) -> Panel:
     """One picture: verdict, probabilities, why it declined, guidance and its sources."""
     return Panel(
-        Group(_facts(prediction), Text(), *_sheet(prediction.guidance)),
-        title=Text(printable(path)),
-        title_align="left",
+        Group(_facts(path, prediction), Text(), *_sheet(prediction.guidance)),
         subtitle=Text(prediction.model_name),
         subtitle_align="right",
     )
 
 
-def _facts(prediction: Prediction) -> Table:
+def _facts(path: str, prediction: Prediction) -> Table:
     facts = Table.grid(padding=(0, 2))
     facts.add_column(no_wrap=True, style="dim")
-    facts.add_column()
+    facts.add_column(overflow="fold")
+    facts.add_row("picture", printable(path))
     facts.add_row("verdict", _verdict(prediction.verdict, _WORDS[prediction.verdict]))
     facts.add_row("probabilities", _probabilities(prediction))
     for words in prediction.reason_words:
