@@ -21,6 +21,9 @@ Box = tuple[float, float, float, float]
 BOX_CONTEXT = 0.5
 """A box is seen with this share of its longer side around it."""
 
+_BLACK = 40  # sRGB level of the brightest channel below which skin is not told from shadow
+_BURNT = 244  # of the darkest channel above which it is not told from paper
+_LEAST_COLOURED = 0.15
 _RING_LEAST_SHARE = 0.05  # a smaller ring around the box says nothing of the skin
 
 
@@ -69,8 +72,8 @@ def prepare_pixels(pixels: npt.NDArray[np.uint8], inner: Box | None, size: int) 
         shrinks = height >= size and width >= size
         how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
         pixels = np.asarray(cv2.resize(pixels, (size, size), interpolation=how), dtype=np.uint8)
-    around = None if inner is None else _ring(inner, width, height, size)
     planes = cv2.split(pixels)
+    around = _reference_pixels(pixels, None if inner is None else _ring(inner, width, height, size))
     reference = np.array([_median(plane, around) for plane in planes], dtype=np.uint8)
     tensor = np.empty((3, size, size), dtype=np.float32)
     for channel, (plane, skin) in enumerate(zip(planes, reference, strict=True)):
@@ -96,6 +99,21 @@ def cut(picture: Picture, box: Box) -> tuple[npt.NDArray[np.uint8], Box]:
     y0, y1 = int(max(top - margin, 0)), int(np.ceil(min(bottom + margin, height)))
     inner = (left - x0, top - y0, right - x0, bottom - y0)
     return np.ascontiguousarray(picture.pixels[y0:y1, x0:x1]), inner
+
+
+def _reference_pixels(
+    pixels: npt.NDArray[np.uint8], around: npt.NDArray[np.uint8] | None
+) -> npt.NDArray[np.uint8] | None:
+    """1 where a pixel holds colour, around the box if there is one.
+
+    Black and burnt-out pixels are background, hair, bars or paper, and hold no colour of skin;
+    they count again where little else is left.
+    """
+    coloured = cv2.inRange(pixels.max(axis=-1), _BLACK, 255)
+    coloured &= cv2.inRange(pixels.min(axis=-1), 0, _BURNT)
+    where = np.minimum(coloured, 1) if around is None else np.minimum(coloured, around)
+    enough = _LEAST_COLOURED * (where.size if around is None else np.count_nonzero(around))
+    return where.astype(np.uint8) if np.count_nonzero(where) >= enough else around
 
 
 def _ring(inner: Box, width: int, height: int, size: int) -> npt.NDArray[np.uint8] | None:

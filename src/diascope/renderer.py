@@ -44,6 +44,9 @@ _BLOODLESS_SKIN = np.array([0.92, 0.80, 0.70])  # linear RGB of skin without eit
 _GOLDEN = 0.6180339887498949  # spreads typology angles evenly whatever the count
 _REFERENCE_SIZE = 128.0  # lengths below are in pixels of a picture of this size
 
+_FACE_SHARE = 0.35  # of all pictures
+_FLUSH_SHARE = 0.6  # of the faces with marks: marks that follow the face's parts
+
 _KINDS = (
     ManifestLabel.ERYTHEMATOUS,
     ManifestLabel.HYPERPIGMENTED,
@@ -66,7 +69,7 @@ class Rendered:
         ita_degrees: typology angle of the bare skin in white light.
         delta_e: CIELAB distance (CIE 1976) between mark and bare skin in white light, mean over
             the mask; 0 without a mark.
-        layout: spots, patch, field or none.
+        layout: spots, patch, face, field or none.
     """
 
     pixels: Pixels
@@ -77,6 +80,16 @@ class Rendered:
     ita_degrees: float
     delta_e: float
     layout: str
+
+
+@dataclass(frozen=True)
+class _Face:
+    """Where a face lies: centre and half axes, as shares of the picture's side."""
+
+    x: float
+    y: float
+    width: float
+    height: float
 
 
 @dataclass(frozen=True)
@@ -135,13 +148,16 @@ def render(
     spread = ITA_RANGE[0] + (ITA_RANGE[1] - ITA_RANGE[0]) * ((start + index * _GOLDEN) % 1.0)
     kind = _KINDS[int(rng.choice(len(_KINDS), p=_KIND_SHARES))] if mark_type is None else mark_type
     skin = _draw_skin(rng, spread if ita is None else ita)
+    face = _place_face(rng) if rng.random() < _FACE_SHARE else None
     melanin, haemoglobin = _bare_pigments(rng, skin, size)
+    if face is not None:
+        haemoglobin = haemoglobin + np.float32(rng.uniform(0, 0.06)) * _flush(rng, face, size)
     mark_melanin, mark_haemoglobin, mask, layout, delta_e = _draw_marks(
-        rng, skin, kind, size, contrast
+        rng, skin, kind, size, contrast, face
     )
     melanin, haemoglobin = melanin + mark_melanin, haemoglobin + mark_haemoglobin
     linear = skin.reflectance(melanin, haemoglobin)
-    linear, covered = _draw_scene(rng, linear, size)
+    linear, covered = _draw_scene(rng, linear, size, face)
     pixels = _photograph(rng, linear, size)
     return Rendered(
         pixels=pixels,
@@ -206,16 +222,19 @@ def _draw_marks(
     kind: ManifestLabel,
     size: int,
     contrast: tuple[float, float],
+    face: _Face | None,
 ) -> tuple[Map, Map, npt.NDArray[np.bool_], str, float]:
     """Melanin and haemoglobin added by the marks, their mask, layout and contrast."""
     nothing = np.zeros((size, size), dtype=np.float32)
     if kind is ManifestLabel.NEITHER:
         return nothing, nothing, nothing > 0, "none", 0.0
     layout = str(rng.choice(["spots", "patch", "field"], p=[0.48, 0.40, 0.12]))
-    shape = _shape(rng, layout, size)
+    if face is not None and rng.random() < _FLUSH_SHARE:
+        layout = "face"
+    shape = _shape(rng, layout, size, face)
     amount_m, amount_h, delta_e = _amounts(rng, skin, kind, contrast)
     if kind is ManifestLabel.MIXED and rng.random() < 0.5:  # red marks beside brown ones
-        melanin, haemoglobin = amount_m * _shape(rng, layout, size), amount_h * shape
+        melanin, haemoglobin = amount_m * _shape(rng, layout, size, face), amount_h * shape
         shape = np.maximum(shape, melanin / max(amount_m, 1e-6))
     else:
         melanin, haemoglobin = amount_m * shape, amount_h * shape
@@ -248,8 +267,10 @@ def _amounts(
     return share * high, (1 - share) * high, distance(high)
 
 
-def _shape(rng: np.random.Generator, layout: str, size: int) -> Map:
+def _shape(rng: np.random.Generator, layout: str, size: int, face: _Face | None) -> Map:
     """Strength of the marks in [0, 1] over the picture."""
+    if layout == "face" and face is not None:
+        return _flush(rng, face, size)
     if layout == "field":
         drift = 1.0 - rng.uniform(0.0, 0.35) * np.abs(_noise(rng, size, rng.uniform(2, 5)))
         drift -= rng.uniform(0.0, 0.15) * np.abs(_noise(rng, size, rng.uniform(8, 30)))
@@ -269,6 +290,36 @@ def _shape(rng: np.random.Generator, layout: str, size: int) -> Map:
         uneven = 1.0 - rng.uniform(0.1, 0.5) * np.abs(_noise(rng, size, rng.uniform(6, 40)))
         total = total * np.clip(uneven, 0.2, 1.0)
     return total.astype(np.float32)
+
+
+def _flush(rng: np.random.Generator, face: _Face, size: int) -> Map:
+    """Strength in [0, 1] over cheeks, nose, brow or chin: where rosacea and melasma sit."""
+    total = np.zeros((size, size), dtype=np.float32)
+    for places, likely in _PLACES:
+        if rng.random() > likely:
+            continue
+        strength = np.float32(rng.uniform(0.5, 1.0))
+        for across, down, wide, high in places:
+            centre = (
+                face.x + face.width * (across + rng.normal(0, 0.05)),
+                face.y + face.height * (down + rng.normal(0, 0.04)),
+            )
+            grown = rng.uniform(0.7, 1.4, 2)
+            axes = (face.width * wide * grown[0], face.height * high * grown[1])
+            total = np.maximum(total, strength * _ellipse(size, centre, axes, 0.02))
+    depth = rng.uniform(0.15, 0.6)
+    uneven = 1 + depth * _noise(rng, size, rng.uniform(6, 14))
+    uneven += 0.6 * depth * _noise(rng, size, rng.uniform(14, 40))
+    return np.asarray(np.clip(total * np.clip(uneven, 0, 1.6), 0, 1), dtype=np.float32)
+
+
+_PLACES = (  # centres and half axes in half widths and half heights of the face; how likely
+    (((-0.5, 0.15, 0.3, 0.22), (0.5, 0.15, 0.3, 0.22)), 0.85),  # cheeks
+    (((0.0, 0.1, 0.13, 0.18),), 0.35),  # nose
+    (((0.0, -0.55, 0.5, 0.16),), 0.4),  # brow
+    (((0.0, 0.78, 0.25, 0.12),), 0.3),  # chin
+    (((0.0, 0.34, 0.28, 0.06),), 0.25),  # upper lip
+)
 
 
 def _blob(rng: np.random.Generator, radius: float, wobble: tuple[Map, Map], size: int) -> Map:
@@ -310,16 +361,15 @@ def _vessels(rng: np.random.Generator, size: int) -> Map:
 
 
 def _draw_scene(
-    rng: np.random.Generator, linear: Map, size: int
+    rng: np.random.Generator, linear: Map, size: int, face: _Face | None
 ) -> tuple[Map, npt.NDArray[np.bool_]]:
     """Skin set in a scene: relief, light, gloss, features, hair, background; and what hides it."""
     linear = linear * _relief(rng, size)[..., None]
     covered = np.zeros((size, size), dtype=bool)
-    scene = rng.random()
-    if scene < 0.22:
-        linear, hidden = _draw_face(rng, linear, size)
+    if face is not None:
+        linear, hidden = _draw_face(rng, linear, size, face)
         covered |= hidden
-    elif scene < 0.50:
+    elif rng.random() < 0.38:
         linear, hidden = _draw_background(rng, linear, size)
         covered |= hidden
     if rng.random() < 0.5:
@@ -327,6 +377,8 @@ def _draw_scene(
         linear = linear + (rng.uniform(0.02, 0.25) * gloss**1.5)[..., None].astype(np.float32)
     if rng.random() < 0.35:
         linear = _draw_hair(rng, linear, size)
+    if rng.random() < 0.15:
+        linear = _draw_writing(rng, linear, size)
     return linear, covered
 
 
@@ -384,19 +436,27 @@ def _ellipse(size: int, centre: tuple[float, float], axes: tuple[float, float], 
     return blurred.astype(np.float32) / 255.0
 
 
+def _place_face(rng: np.random.Generator) -> _Face:
+    return _Face(
+        x=rng.uniform(0.3, 0.7),
+        y=rng.uniform(0.35, 0.65),
+        width=rng.uniform(0.28, 0.75),
+        height=rng.uniform(0.38, 0.9),
+    )
+
+
 def _draw_face(
-    rng: np.random.Generator, linear: Map, size: int
+    rng: np.random.Generator, linear: Map, size: int, face: _Face
 ) -> tuple[Map, npt.NDArray[np.bool_]]:
     """A crude face: outline, hair, brows, eyes and lips, so that none of them passes for a mark."""
-    x, y = rng.uniform(0.4, 0.6), rng.uniform(0.42, 0.6)
-    width, height = rng.uniform(0.28, 0.55), rng.uniform(0.38, 0.7)
-    face = _ellipse(size, (x, y), (width, height), 0.012)
+    x, y, width, height = face.x, face.y, face.width, face.height
+    inside = _ellipse(size, (x, y), (width, height), 0.012)
     dark = np.full(3, rng.uniform(0.005, 0.05), dtype=np.float32) * np.array(
         [1.3, 1.0, 0.8], dtype=np.float32
     )
     behind = dark if rng.random() < 0.5 else _any_colour(rng)
-    linear = _paint(linear, 1 - face, behind)
-    hidden = face < 0.5
+    linear = _paint(linear, 1 - inside, behind)
+    hidden = inside < 0.5
     for side in (-1, 1):
         eye_x, eye_y = x + side * width * 0.42, y - height * 0.18
         eye = _ellipse(size, (eye_x, eye_y), (width * 0.17, height * 0.045), 0.006)
@@ -408,9 +468,16 @@ def _draw_face(
         hidden |= (eye > 0.5) | (brow > 0.6)
     lips = _ellipse(size, (x, y + height * 0.48), (width * 0.30, height * 0.07), 0.01)
     # Lips: thin skin over blood.
-    tint = np.exp(-np.log(10) * rng.uniform(0.15, 0.5) * _HAEMOGLOBIN_ABSORPTION)
+    tint = np.exp(-np.log(10) * rng.uniform(0.1, 0.5) * _HAEMOGLOBIN_ABSORPTION)
     linear = linear * (1 - lips[..., None] * (1 - tint.astype(np.float32)))
-    return linear.astype(np.float32), hidden | (lips > 0.5)
+    hidden |= lips > 0.5
+    if rng.random() < 0.3:  # the bar that hides the eyes
+        top, left = round((y - height * 0.26) * size), round((x - width * 0.7) * size)
+        bottom, right = round((y - height * 0.08) * size), round((x + width * 0.7) * size)
+        bar = (slice(max(top, 0), max(bottom, 0)), slice(max(left, 0), max(right, 0)))
+        linear[bar] = 0.001
+        hidden[bar] = True
+    return linear.astype(np.float32), hidden
 
 
 def _draw_hair(rng: np.random.Generator, linear: Map, size: int) -> Map:
@@ -421,6 +488,17 @@ def _draw_hair(rng: np.random.Generator, linear: Map, size: int) -> Map:
         cv2.polylines(canvas, [line], False, int(rng.integers(60, 230)), 1, cv2.LINE_AA, 4)
     cover = canvas.astype(np.float32)[..., None] / 255.0
     return linear * (1 - cover * np.float32(rng.uniform(0.5, 0.95)))
+
+
+def _draw_writing(rng: np.random.Generator, linear: Map, size: int) -> Map:
+    """A watermark, so that letters pass for no mark."""
+    canvas = np.zeros((size, size), dtype=np.uint8)
+    letters = "".join(chr(rng.integers(97, 123)) for _ in range(int(rng.integers(4, 12))))
+    place = (int(rng.uniform(-0.1, 0.5) * size), int(rng.uniform(0.05, 1.0) * size))
+    height = float(rng.uniform(0.3, 0.9)) * size / _REFERENCE_SIZE
+    cv2.putText(canvas, letters, place, cv2.FONT_HERSHEY_SIMPLEX, height, 255, 1, cv2.LINE_AA)
+    cover = canvas.astype(np.float32) * np.float32(rng.uniform(0.2, 0.9) / 255.0)
+    return _paint(linear, cover, np.full(3, rng.choice([0.0, 0.5, 0.9]), dtype=np.float32))
 
 
 def _photograph(rng: np.random.Generator, linear: Map, size: int) -> Pixels:
