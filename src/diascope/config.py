@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from diascope.errors import ConfigError
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Width = Annotated[int, Field(ge=1, le=1024)]
 
 
 class _Section(BaseModel):
@@ -42,7 +43,7 @@ class PreprocessConfig(_Section):
 class NetworkConfig(_Section):
     """Shape of the network."""
 
-    widths: list[int] = Field(
+    widths: list[Width] = Field(
         [16, 32, 64, 96], min_length=2, max_length=6, description="channels of each stage"
     )
     dropout: float = Field(0.1, ge=0.0, lt=1.0)
@@ -111,6 +112,11 @@ class RunConfig(_Section):
             raise ValueError(
                 "data.rendered_share is above 0 but data.rendered_count is 0; set both or neither"
             )
+        if self.data.rendered_share == 1.0 and self.data.rendered_validation == 0:
+            raise ValueError(
+                "data.rendered_share is 1 but data.rendered_validation is 0; "
+                "nothing would be left to validate on"
+            )
         return self
 
 
@@ -142,13 +148,13 @@ def parse_config(settings: dict[str, Any], name: str) -> RunConfig:
 
 def _apply(settings: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
-    if not equals or not key.strip():
+    *sections, last = key.strip().split(".")
+    if not equals or not all([*sections, last]):
         raise ConfigError(f"--set {override}: write it as key=value, such as train.epochs=5")
     try:
         parsed = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         parsed = value
-    *sections, last = key.strip().split(".")
     for section in sections:
         settings = settings.setdefault(section, {})
         if not isinstance(settings, dict):
@@ -166,6 +172,8 @@ def _explain(error: ValidationError, name: str) -> str:
         problem = f"unknown key {key}; {mend}"
     elif first["type"] == "missing":
         problem = f"{key} is missing; add it"
+    elif first["type"] == "model_type":
+        problem = f"{key} = {first['input']!r}: this is a section; set keys in it"
     else:
         problem = f"{key} = {first['input']!r}: {first['msg']}"
         if first["type"] == "value_error":
