@@ -95,6 +95,9 @@ class RunConfig(_Section):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
     seed: int = Field(0, ge=0, lt=2**31)
+    init_from: Literal["photos", "rendered"] | None = Field(
+        None, description="shipped bundle whose weights the fit starts from"
+    )
     intended_use: str = Field("Research and education use only.", min_length=1)
     data_licence: str = Field(
         "Photographs of the trainer's own, under the trainer's terms.", min_length=1

@@ -98,7 +98,8 @@ def fit(
         out: folder for the bundle, the checkpoint, ``metrics.csv``, a curve, TensorBoard events.
         resume: go on from the checkpoint in ``out``; the final weights are those of a run that
             was never cut off, bit for bit on CPU with the same number of threads.
-        init_from: a bundle to start from; its network and input size are taken over.
+        init_from: a bundle to start from; its network and input size are taken over. None: as
+            ``config.init_from`` says.
         overwrite: replace an earlier run in ``out``.
         command: stands in the bundle.
         track: shows progress.
@@ -106,11 +107,12 @@ def fit(
     Raises:
         ConfigError: settings that do not fit the rows, or a resumed run that was changed.
         SplitError: one class only, or too few groups.
+        BundleError: the bundle to start from is not there or not whole.
         DeviceError: a device that is not there.
         TrainingError: a loss that is not finite.
         OutputError: ``out`` holds a run already, or none to resume.
     """
-    start = None if init_from is None else bundles.load_bundle(init_from)
+    start = _start(config, init_from)
     if start is not None:
         config = _shaped_like(config, start.description)
     rows = trainable(rows)
@@ -118,10 +120,11 @@ def fit(
     _check_output(out, resume=resume, overwrite=overwrite)
     fabric = _fabric(config)
     data = load_data(config, rows, track=track)
-    initial = None if start is None else _tensors(start.weights())
-    run = _Run(config, data, fabric, out, initial)
+    run = _Run(config, data, fabric, out, start)
     if resume:
         run.restore()
+    else:
+        _clear(out)
     run.train(track)
     folder = run.save(command) if fabric.is_global_zero else out / BUNDLE_FOLDER
     return FitResult(folder, len(run.history), run.best.epoch, tuple(run.history))
@@ -162,6 +165,12 @@ def _digest(samples: Sequence[Sample]) -> str:
     return whole.hexdigest()
 
 
+def _start(config: RunConfig, init_from: Path | None) -> bundles.Bundle | None:
+    if init_from is None and config.init_from is not None:
+        init_from = bundles.resolve_bundle(config.init_from)
+    return None if init_from is None else bundles.load_bundle(init_from)
+
+
 def _shaped_like(config: RunConfig, start: bundles.BundleDescription) -> RunConfig:
     size = config.preprocess.model_copy(update={"size": start.preprocessing.size})
     return config.model_copy(update={"network": start.network, "preprocess": size})
@@ -193,6 +202,10 @@ def _check_output(out: Path, *, resume: bool, overwrite: bool) -> None:
         )
     if out.exists() and not out.is_dir():
         raise OutputError(f"{out}: is a file; name a folder")
+
+
+def _clear(out: Path) -> None:
+    """Take away what an earlier run would mix into this one; its bundle stays until the end."""
     (out / CHECKPOINT).unlink(missing_ok=True)
     for events in (out / EVENTS).glob("events.*"):
         events.unlink()
@@ -252,15 +265,16 @@ class _Run:
         data: TrainingData,
         fabric: Fabric,
         out: Path,
-        initial: dict[str, Tensor] | None,
+        start: bundles.Bundle | None,
     ) -> None:
         self.config, self.data, self.fabric, self.out = config, data, fabric, out
+        self.start = start
         self.history: list[dict[str, float]] = []
         self.best = _Best()
         torch.manual_seed(config.seed)
         network = MarkNetwork(config.network)
-        if initial is not None:
-            network.load_state_dict(initial)
+        if start is not None:
+            network.load_state_dict(_tensors(start.weights()))
         network = network.to(memory_format=torch.channels_last)
         decay = get_ema_multi_avg_fn(config.train.ema_decay)  # type: ignore[no-untyped-call]
         self.averaged = AveragedModel(network, multi_avg_fn=decay, use_buffers=True)
@@ -408,8 +422,9 @@ class _Run:
         self.best = _Best(epoch, loss, {name: value.cpu() for name, value in weights.items()})
 
     def _fingerprint(self) -> str:
-        told = self.config.model_dump_json() + str(self.data.digest) + str(self.fabric.world_size)
-        return hashlib.sha256(told.encode()).hexdigest()
+        start = None if self.start is None else self.start.digest
+        parts = (self.config.model_dump_json(), self.data.digest, start, self.fabric.world_size)
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
 
     def save(self, command: str) -> Path:
         """Calibrate the best epoch on validation and write the bundle and the curve."""
@@ -418,7 +433,7 @@ class _Run:
         network.eval()
         logits = self.validation.logits(network, torch.device("cpu"))
         temperature = fit_temperature(logits, self.validation.targets, self.validation.weights)
-        description = _describe(self.config, self.data, network, temperature, command)
+        description = _describe(self, network, temperature, command)
         figures = self.validation.bundle_figures(softmax(logits, temperature), command)
         saved = bundles.save_bundle(
             self.out / BUNDLE_FOLDER,
@@ -512,16 +527,21 @@ def _tensors(weights: Any) -> dict[str, Tensor]:
 
 
 def _describe(
-    config: RunConfig,
-    data: TrainingData,
-    network: MarkNetwork,
-    temperature: float,
-    command: str,
+    run: _Run, network: MarkNetwork, temperature: float, command: str
 ) -> bundles.BundleDescription:
+    config, data = run.config, run.data
     drawn = sum(sample.drawn for sample in data.training)
     photographs = sum(not s.drawn for s in [*data.training, *data.validation])
     sources = sorted({s.source for s in data.training if not s.drawn})
-    seen = f"{photographs} photographs ({', '.join(sources)})" if photographs else "no photograph"
+    summary = f"{drawn} rendered pictures and "
+    summary += f"{photographs} photographs ({', '.join(sources)})" if sources else "no photograph"
+    licence = config.data_licence
+    if run.start is not None:
+        before = run.start.description
+        summary += f", from the weights of {before.name} {run.start.digest[:12]}"
+        if before.data.photographs:  # their terms go with the weights
+            photographs += before.data.photographs
+            licence += f" And, through the weights of {before.name}: {before.data_licence}"
     libraries = ("torch", "torchvision", "albumentations", "lightning", "numpy", "scikit-learn")
     return bundles.BundleDescription(
         name=config.name,
@@ -534,11 +554,11 @@ def _describe(
         gates=config.gates,
         data=bundles.TrainingData(
             digest=data.digest,
-            summary=f"{drawn} rendered pictures and {seen}",
+            summary=summary,
             rendered=drawn,
             photographs=photographs,
         ),
-        data_licence=config.data_licence,
+        data_licence=licence,
         intended_use=config.intended_use,
         library_versions={name: version(name) for name in libraries},
         command=command,
