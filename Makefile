@@ -58,7 +58,7 @@ demo: $(INSTALLED)
 	@$(DIASCOPE) predict --table data/sample/manifest.csv --model $(DEMO)/bundle
 
 sample: $(INSTALLED)
-	@$(DIASCOPE) render --count 24 --size 256 --seed 2026 --no-truth --out data/sample \
+	@$(DIASCOPE) render --count 24 --size 192 --seed 2026 --contrast 12 30 --no-truth --out data/sample \
 	  --mark-type erythematous --mark-type hyperpigmented --mark-type neither --overwrite
 
 # Trains both shipped models and measures them; what ends in a model card is measured here.

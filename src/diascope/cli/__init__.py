@@ -586,7 +586,7 @@ def cross_validate(
     epilog=_examples(
         "diascope render --count 1000 --out drawn --seed 7",
         "diascope render --count 24 --out data/sample --seed 2026 --mark-type erythematous "
-        "--mark-type hyperpigmented --mark-type neither --no-truth",
+        "--mark-type hyperpigmented --mark-type neither --contrast 12 30 --no-truth",
     )
 )
 def render(
@@ -609,6 +609,15 @@ def render(
             help="Mark types given out in turn, all but other; may be given several times.",
         ),
     ] = None,
+    contrast: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            "--contrast",
+            metavar="LOW HIGH",
+            show_default="4.5 32",
+            help="Least and largest CIELAB distance of a mark from its skin.",
+        ),
+    ] = None,
     truth: Annotated[
         bool,
         typer.Option(
@@ -620,10 +629,12 @@ def render(
     overwrite: Overwrite = False,
 ) -> None:
     """Draw pictures of skin with marks, from melanin and haemoglobin; no photograph is needed."""
-    from diascope.renderer import write_rendered
+    from diascope.renderer import CONTRAST_RANGE, write_rendered
 
     if ManifestLabel.OTHER in (mark_types or ()):
         raise typer.BadParameter("other cannot be drawn")
+    if contrast is not None and not 0 < contrast[0] <= contrast[1]:
+        raise typer.BadParameter("--contrast wants two numbers above 0, the lower first")
     with tracking() as track:
         manifest = write_rendered(
             out,
@@ -632,6 +643,7 @@ def render(
             size,
             workers=workers or _cores(),
             mark_types=mark_types or (),
+            contrast=contrast or CONTRAST_RANGE,
             truth=truth,
             overwrite=overwrite,
             track=track,
