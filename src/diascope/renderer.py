@@ -44,6 +44,7 @@ _BLOODLESS_SKIN = np.array([0.92, 0.80, 0.70])  # linear RGB of skin without eit
 _GOLDEN = 0.6180339887498949  # spreads typology angles evenly whatever the count
 _REFERENCE_SIZE = 128.0  # lengths below are in pixels of a picture of this size
 
+_LEAST_MARK = 4  # pixels of a mark that one can see
 _FACE_SHARE = 0.35  # of all pictures
 _FLUSH_SHARE = 0.6  # of the faces with marks: marks that follow the face's parts
 
@@ -63,12 +64,13 @@ class Rendered:
     Attributes:
         pixels: sRGB, uint8 (S, S, 3).
         mark_type: erythematous, hyperpigmented, neither or mixed.
-        mask: bool (S, S), where a mark changes the skin by a visible amount.
+        mask: bool (S, S), where a mark is at more than a third of its strength and nothing
+            hides it; at least four pixels wherever the mark type names a mark.
         melanin: float32 (S, S), in units of the absorption above; skin and mark together.
         haemoglobin: float32 (S, S), likewise.
         ita_degrees: typology angle of the bare skin in white light.
-        delta_e: CIELAB distance (CIE 1976) between mark and bare skin in white light, mean over
-            the mask; 0 without a mark.
+        delta_e: CIELAB distance (CIE 1976) in white light between bare skin and a mark at its
+            full strength; borders and faint marks have less. 0 without a mark.
         layout: spots, patch, face, field or none.
     """
 
@@ -149,6 +151,20 @@ def render(
     kind = _KINDS[int(rng.choice(len(_KINDS), p=_KIND_SHARES))] if mark_type is None else mark_type
     skin = _draw_skin(rng, spread if ita is None else ita)
     face = _place_face(rng) if rng.random() < _FACE_SHARE else None
+    drawn = _draw(rng, skin, face, kind, size, contrast)
+    while kind is not ManifestLabel.NEITHER and drawn.mask.sum() < _LEAST_MARK:
+        drawn = _draw(rng, skin, face, kind, size, contrast)  # hidden or outside: draw again
+    return drawn
+
+
+def _draw(
+    rng: np.random.Generator,
+    skin: _Skin,
+    face: _Face | None,
+    kind: ManifestLabel,
+    size: int,
+    contrast: tuple[float, float],
+) -> Rendered:
     melanin, haemoglobin = _bare_pigments(rng, skin, size)
     if face is not None:
         haemoglobin = haemoglobin + np.float32(rng.uniform(0, 0.06)) * _flush(rng, face, size)
