@@ -44,7 +44,6 @@ from diascope.evaluation import (
     as_json,
     auroc_of,
     cell,
-    check_free,
     data_name,
     judge,
     measure,
@@ -53,8 +52,8 @@ from diascope.evaluation import (
     separation_of,
     unreadable_notes,
     unreadable_row,
-    write_whole,
 )
+from diascope.files import check_free, write_whole
 from diascope.image import read_picture
 from diascope.inference import Predictor
 from diascope.labels import INTENDED_USE

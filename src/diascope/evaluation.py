@@ -5,14 +5,11 @@ hyperpigmented is the positive class and called from 0.5 on. Rows marked ``other
 counted by verdict and enter no other figure.
 """
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from secrets import token_hex
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -23,7 +20,8 @@ from diascope import metrics
 from diascope.bundle import Figure
 from diascope.config import DataConfig, GateConfig
 from diascope.dataset import RENDERED_SOURCE, Manifest, ManifestRow, joined_rows, trainable
-from diascope.errors import ImageError, OutputError, UnreadableReason
+from diascope.errors import ImageError, UnreadableReason
+from diascope.files import check_free, write_whole
 from diascope.inference import Prediction, Predictor
 from diascope.labels import INTENDED_USE, LABEL_ORDER, ManifestLabel, MarkType, Verdict
 from diascope.progress import Track, silent
@@ -440,34 +438,3 @@ def cell(measure: Measure) -> str:
 def as_json(report: BaseModel) -> bytes:
     """Indented JSON of a report."""
     return report.model_dump_json(indent=2).encode() + b"\n"
-
-
-def check_free(file: Path, overwrite: bool) -> None:
-    """Refuse to replace a file unasked.
-
-    Raises:
-        OutputError: it exists and ``overwrite`` is False.
-    """
-    if file.exists() and not overwrite:
-        raise OutputError(f"{file}: exists already; use --overwrite or give another folder")
-
-
-def write_whole(file: Path, content: bytes) -> None:
-    """Write a file so that it is there in full or not at all.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    # Beside the target, so that the last step is a rename.
-    draft = file.with_name(f".{file.name}.{token_hex(6)}.partial")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with draft.open("xb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        draft.replace(file)
-    except OSError as error:
-        with suppress(OSError):
-            draft.unlink()
-        raise OutputError(f"{file}: cannot be written: {error.strerror or error}") from error

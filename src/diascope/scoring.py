@@ -9,17 +9,17 @@ import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from functools import partial
 from importlib.metadata import version
 from itertools import islice
 from math import isfinite
 from pathlib import Path, PurePath
-from secrets import token_hex
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
 from diascope.errors import GuidanceError, ImageError, ManifestError, OutputError
+from diascope.files import written_whole
 from diascope.guidance import Claim, Context, read_contexts
 from diascope.inference import Prediction, Predictor
 from diascope.labels import INTENDED_USE, ManifestLabel, MarkType, Verdict
@@ -436,7 +436,9 @@ def write_csv(
     """
     out = check_output(out, overwrite=overwrite)
     counts: Counter[Status] = Counter()
-    with _written_whole(out) as file, _written_whole(out.with_suffix(".meta.json")) as beside:
+    # backslashreplace: a file name need not be text.
+    text = partial(written_whole, mode="x", encoding="utf-8", errors="backslashreplace", newline="")
+    with text(out) as file, text(out.with_suffix(".meta.json")) as beside:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(COLUMNS)
         for row in rows:
@@ -452,23 +454,3 @@ def _cell(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return str(value)
-
-
-@contextmanager
-def _written_whole(path: Path) -> Iterator[IO[str]]:
-    """A text file that gets its name only when all of it is on the disk."""
-    # Beside the target, so that the last step is a rename.
-    draft = path.with_name(f".{path.name}.{token_hex(6)}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # backslashreplace: a file name need not be text.
-        with draft.open("x", encoding="utf-8", errors="backslashreplace", newline="") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):  # no draft, or not even its folder
-            draft.unlink()

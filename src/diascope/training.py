@@ -40,6 +40,7 @@ from diascope.dataset import (
 )
 from diascope.errors import ConfigError, DeviceError, OutputError, TrainingError
 from diascope.export import to_onnx
+from diascope.files import write_whole
 from diascope.labels import MarkType
 from diascope.metrics import auroc, bootstrap_interval
 from diascope.network import MarkNetwork, parameter_count
@@ -394,8 +395,8 @@ class _Run:
         }
         whole = io.BytesIO()
         torch.save(state, whole)
-        _write(self.out / CHECKPOINT, whole.getvalue())
-        _write(self.out / METRICS, _table(self.history))
+        write_whole(self.out / CHECKPOINT, whole.getvalue())
+        write_whole(self.out / METRICS, _table(self.history))
         last = self.history[-1]
         with SummaryWriter(str(self.out / EVENTS), purge_step=int(last["epoch"])) as writer:
             for name, value in last.items():
@@ -443,7 +444,7 @@ class _Run:
             _licence(description),
             overwrite=True,
         )
-        _write(self.out / CURVE, _curve(self.history))
+        write_whole(self.out / CURVE, _curve(self.history))
         return saved.folder
 
 
@@ -603,14 +604,3 @@ def _curve(history: Sequence[dict[str, float]]) -> bytes:
     whole = io.BytesIO()
     drawing.savefig(whole, format="png", dpi=120)
     return whole.getvalue()
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with draft.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)

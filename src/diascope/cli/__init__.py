@@ -22,6 +22,7 @@ from typer.core import TyperGroup
 from diascope.cli.terminal import complain, console, say, tracking
 from diascope.config import RunConfig, load_config
 from diascope.errors import DiascopeError, ImageError, MissingExtraError
+from diascope.files import check_free
 from diascope.guidance import Context
 from diascope.labels import INTENDED_USE, ManifestLabel, Verdict
 
@@ -475,7 +476,7 @@ def evaluate(
     from diascope.bundle import resolve_bundle
     from diascope.inference import Predictor
 
-    evaluation.check_free(out / evaluation.REPORT, overwrite)
+    check_free(out / evaluation.REPORT, overwrite)
     manifest = dataset.read_manifest(data)
     predictor = Predictor.load(model, device=device)
     with tracking() as track:

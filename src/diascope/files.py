@@ -1,0 +1,55 @@
+"""Files written whole or not at all."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from secrets import token_hex
+from typing import IO, Any
+
+from diascope.errors import OutputError
+
+
+def check_free(file: Path, overwrite: bool) -> None:
+    """Refuse to replace a file unasked.
+
+    Raises:
+        OutputError: it exists and ``overwrite`` is False.
+    """
+    if file.exists() and not overwrite:
+        raise OutputError(f"{file}: exists already; use --overwrite or give another folder")
+
+
+def write_whole(file: Path, content: bytes) -> None:
+    """Write a file so that it is there in full or not at all; its folder is made if missing.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    with written_whole(file, "xb") as stream:
+        stream.write(content)
+
+
+@contextmanager
+def written_whole(file: Path, mode: str, **how: Any) -> Iterator[IO[Any]]:
+    """A stream to a file that gets its name only when all of it is on the disk.
+
+    ``mode`` is "xb" or "x"; ``how`` is handed to ``Path.open``.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    # Beside the target, so that the last step is a rename.
+    draft = file.with_name(f".{file.name}.{token_hex(6)}.partial")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with draft.open(mode, **how) as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        draft.replace(file)
+    except OSError as error:
+        raise OutputError(f"{file}: cannot be written: {error.strerror or error}") from error
+    finally:
+        with suppress(OSError):  # no draft, or not even its folder
+            draft.unlink()
