@@ -39,12 +39,15 @@ def untrained_network(config, size):
 
     pictures = [render(index, seed=1, size=size).pixels for index in range(64)]
     tensors = [prepare_pixels(pixels, None, size).tensor for pixels in pictures]
+    torch.set_num_threads(1)  # threads that wait for each other are slow on busy cores
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(20260)
         network = MarkNetwork(config)
         inputs = torch.from_numpy(np.stack(tensors))
-        for _ in range(30):  # gives it running statistics
-            network.train()(inputs)
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.momentum = 1.0  # one pass gives it its running statistics
+        network.train()(inputs)
         pooled = network.eval().features(inputs)[1]
         network.head.weight.normal_(std=0.5).div_(pooled.std(dim=0))
         network.head.bias.copy_(-network.head.weight @ pooled.mean(dim=0))

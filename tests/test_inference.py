@@ -473,7 +473,7 @@ def test_a_pickled_predictor_predicts_the_same_without_its_folder(
     folder.mkdir()
     for file in untrained_bundle.iterdir():
         (folder / file.name).write_bytes(file.read_bytes())
-    before = Predictor.load(folder, runtime=runtime)
+    before = Predictor.load(folder, runtime=runtime, threads=1)
     data = pickle.dumps(before)
     rmtree(folder)
 

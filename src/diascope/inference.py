@@ -225,12 +225,25 @@ class Predictor:
             answers += self._predict_chunk(requests[start : start + CHUNK], on_error == "raise")
         return answers
 
+    def probabilities(self, tensors: Tensor) -> npt.NDArray[np.float64]:
+        """Calibrated probabilities (N, 3) of prepared pictures, float32 (N, 3, S, S).
+
+        Raises:
+            BundleError: the network gives numbers that are not finite.
+        """
+        logits = self._network(tensors)
+        if not np.isfinite(logits).all():
+            raise BundleError(
+                f"{self.bundle.folder}: the network gives numbers that are not finite; train again"
+            )
+        return softmax(logits, self.bundle.description.temperature)
+
     def _predict_chunk(
         self, requests: Sequence["_Request"], raises: bool
     ) -> list[Prediction | ImageError]:
         read = [self._read(request, raises) for request in requests]
         seen = [picture for picture in read if isinstance(picture, _Seen)]
-        rows = iter(self._probabilities([picture.tensor for picture in seen]))
+        rows = iter(self.probabilities(np.stack([each.tensor for each in seen])) if seen else ())
         return [
             picture
             if isinstance(picture, ImageError)
@@ -265,16 +278,6 @@ class Predictor:
             picture.height,
             picture.notes,
         )
-
-    def _probabilities(self, tensors: Sequence[Tensor]) -> npt.NDArray[np.float64]:
-        if not tensors:
-            return np.empty((0, len(LABEL_ORDER)))
-        logits = self._network(np.stack(tensors))
-        if not np.isfinite(logits).all():
-            raise BundleError(
-                f"{self.bundle.folder}: the network gives numbers that are not finite; train again"
-            )
-        return softmax(logits, self.bundle.description.temperature)
 
     def _conclude(
         self, request: "_Request", seen: "_Seen", probabilities: npt.NDArray[np.float64]
