@@ -189,8 +189,8 @@ def _draw(
 
 def _draw_skin(rng: np.random.Generator, ita: float) -> _Skin:
     skin = _Skin(
-        melanin_absorption=_MELANIN_ABSORPTION * np.exp(rng.normal(0, 0.05, 3)),
-        haemoglobin_absorption=_HAEMOGLOBIN_ABSORPTION * np.exp(rng.normal(0, 0.05, 3)),
+        melanin_absorption=_MELANIN_ABSORPTION * np.exp(rng.normal(0, 0.10, 3)),
+        haemoglobin_absorption=_HAEMOGLOBIN_ABSORPTION * np.exp(rng.normal(0, 0.10, 3)),
         surface=float(rng.uniform(0.008, 0.025)),
         melanin=0.0,
         haemoglobin=float(rng.uniform(0.04, 0.16)),
@@ -527,19 +527,19 @@ def _photograph(rng: np.random.Generator, linear: Map, size: int) -> Pixels:
     exposure = min(exposure, float(10 ** rng.uniform(-0.1, 0.55)))
     linear = linear * (gains * exposure).astype(np.float32)
     if rng.random() < 0.5:
-        spread = rng.uniform(0.3, 1.1) * size / _REFERENCE_SIZE
+        spread = rng.uniform(0.3, 1.6) * size / _REFERENCE_SIZE
         linear = np.asarray(cv2.GaussianBlur(linear, (0, 0), spread), dtype=np.float32)
     noise = rng.uniform(0.0, 0.02)
     grain = rng.standard_normal(linear.shape, dtype=np.float32)
     linear = linear + grain * np.float32(noise) * np.sqrt(np.maximum(linear, 0.0) + 0.002)
     encoded = _encode(linear)
-    contrast = rng.normal(0, 0.12)
+    contrast = rng.normal(0, 0.25)
     encoded = encoded + contrast * encoded * (1 - encoded) * (2 * encoded - 1) * 2
     grey = encoded.mean(axis=-1, keepdims=True)
-    encoded = grey + (encoded - grey) * np.float32(np.exp(rng.normal(0, 0.10)))
+    encoded = grey + (encoded - grey) * np.float32(np.exp(rng.normal(0, 0.20)))
     pixels: Pixels = np.clip(encoded * 255.0 + 0.5, 0, 255).astype(np.uint8)
     if rng.random() < 0.6:
-        return _through_jpeg(pixels, int(rng.integers(45, 96)))
+        return _through_jpeg(pixels, int(rng.integers(30, 96)))
     return pixels
 
 
@@ -608,7 +608,7 @@ def write_rendered(
     and ``haemoglobin`` (float16), all (S, S). The same arguments write the same bytes.
 
     Raises:
-        OutputError: the folder exists and ``overwrite`` is off, or holds no rendered pictures.
+        OutputError: the folder exists and ``overwrite`` is off, or holds other files.
     """
     _check_folder(out, overwrite)
     draw = partial(_draw_turn, seed=seed, size=size, mark_types=mark_types, contrast=contrast)
@@ -649,15 +649,25 @@ def _check_folder(out: Path, overwrite: bool) -> None:
         raise OutputError(f"{out}: is a file; name a folder")
     if any(out.iterdir()) and not overwrite:
         raise OutputError(f"{out}: exists; --overwrite replaces it")
-    if any(out.iterdir()) and _columns_of(out / _MANIFEST) != _COLUMNS:
-        raise OutputError(f"{out}: holds no rendered pictures, so it is not replaced; name another")
+    ours = _ours(out)
+    strange = sorted(path for path in out.rglob("*") if path.is_file() and path not in ours)
+    if strange:
+        raise OutputError(f"{strange[0]}: no rendered picture, so {out} is not replaced")
 
 
-def _columns_of(manifest: Path) -> tuple[str, ...]:
+def _ours(out: Path) -> set[Path]:
+    """Files that :func:`write_rendered` wrote into a folder, by the folder's manifest."""
+    manifest = out / _MANIFEST
     try:
-        return tuple(manifest.read_text(encoding="utf-8").partition("\n")[0].split(","))
-    except (OSError, UnicodeDecodeError):
-        return ()
+        with manifest.open(encoding="utf-8", newline="") as file:
+            table = csv.DictReader(file)
+            if tuple(table.fieldnames or ()) != _COLUMNS:
+                return set()
+            pictures = [Path(row["path"]) for row in table]
+    except (OSError, ValueError, csv.Error):
+        return set()
+    truths = [Path(_TRUTH) / picture.with_suffix(".npz") for picture in pictures]
+    return {manifest, *(out / path for path in (*pictures, *truths))}
 
 
 def _draw_turn(
