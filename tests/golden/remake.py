@@ -27,10 +27,12 @@ TENSORS = HERE / "tensors.npz"
 
 
 def draw() -> None:
-    """Draw the pictures: one per mark type, high enough for a JPEG decoded at half its size."""
-    for number, mark_type in enumerate(MarkType):
-        pixels = render(number, seed=8, size=640, mark_type=ManifestLabel(mark_type)).pixels[:560]
-        Image.fromarray(pixels).save(HERE / f"{mark_type}.jpg", quality=90)
+    """Draw the pictures: plain marks, large enough for a JPEG decoded at half its size."""
+    tones = {MarkType.ERYTHEMATOUS: 35.0, MarkType.HYPERPIGMENTED: 20.0, MarkType.NEITHER: -5.0}
+    for number, (mark_type, ita) in enumerate(tones.items()):
+        kind = ManifestLabel(mark_type)
+        drawn = render(number, seed=1, size=640, mark_type=kind, ita=ita, contrast=(18.0, 30.0))
+        Image.fromarray(drawn.pixels[:560]).save(HERE / f"{mark_type}.jpg", quality=90)
 
 
 def prepared(size: int) -> np.ndarray:
