@@ -73,8 +73,14 @@ def separation(probabilities: npt.ArrayLike) -> Floats:
 def decide(
     probabilities: npt.ArrayLike, gates: GateConfig
 ) -> tuple[Verdict, tuple[GateReason, ...]]:
-    """Verdict of one picture's probabilities (3,), and why it declines if it does."""
+    """Verdict of one picture's probabilities (3,), and why it declines if it does.
+
+    Raises:
+        ValueError: a probability that is not finite.
+    """
     values = np.asarray(probabilities, dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError(f"probabilities {values} are not finite")
     if values[_index(MarkType.NEITHER)] >= gates.neither_threshold:
         return Verdict.NEITHER, (GateReason.NO_MARK,)
     brown = float(separation(values))

@@ -2,7 +2,7 @@
 
 Log space turns light and camera gain into an offset; subtracting the density of the reference
 skin takes that offset and the person's own tone away. The reference is the median of the whole
-frame or, with a box, of the skin around it.
+frame or, with a box, of the skin around it; black and burnt-out pixels do not count.
 """
 
 from dataclasses import dataclass
@@ -82,12 +82,18 @@ def prepare_pixels(pixels: npt.NDArray[np.uint8], inner: Box | None, size: int) 
 
 
 def cut(picture: Picture, box: Box) -> tuple[npt.NDArray[np.uint8], Box]:
-    """Pixels of a box with the skin around it, and the box within those pixels."""
+    """Pixels of a box with the skin around it, and the box within those pixels.
+
+    The box is cut off at the picture's borders; half its longer side of skin is kept around it.
+
+    Raises:
+        ImageError: ``too_small``, as in :func:`prepare`.
+    """
     height, width = picture.pixels.shape[:2]
     across, down = width / picture.width, height / picture.height
     left, right = (min(max(x * across, 0.0), width) for x in (box[0], box[2]))
     top, bottom = (min(max(y * down, 0.0), height) for y in (box[1], box[3]))
-    if right - left < 2 or bottom - top < 2:
+    if not (right - left >= 2 and bottom - top >= 2):  # so that no number that is none passes
         raise ImageError(
             UnreadableReason.TOO_SMALL,
             "box " + ",".join(f"{edge:g}" for edge in box),

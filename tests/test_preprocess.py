@@ -1,0 +1,263 @@
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from PIL import Image
+
+from diascope.colour import ita_degrees, linear_to_srgb, srgb_to_lab, srgb_to_linear
+from diascope.errors import ImageError, UnreadableReason
+from diascope.image import Picture, read_picture
+from diascope.preprocess import cut, decode_side, prepare, prepare_pixels
+
+SKIN, MARK = (199, 148, 129), (200, 84, 97)
+# log10((linear skin + 0.01) / (linear mark + 0.01)) for R, G, B.
+MARK_DENSITY = (-0.004798, 0.491796, 0.248434)
+BLACK, WHITE = (12, 10, 14), (250, 251, 250)
+
+
+def flat(colour, height=64, width=64):
+    return np.full((height, width, 3), colour, np.uint8)
+
+
+def picture(pixels, scale=1):
+    height, width = pixels.shape[:2]
+    return Picture(pixels, width * scale, height * scale, has_colour=True)
+
+
+def lower_median(values):
+    return np.sort(values, axis=0)[(len(values) - 1) // 2]
+
+
+# The tensor.
+
+
+@given(st.tuples(*[st.integers(0, 255)] * 3), st.sampled_from([32, 48]))
+def test_a_flat_picture_is_its_own_reference(colour, size):
+    prepared = prepare_pixels(flat(colour), None, size)
+    assert prepared.tensor.shape == (3, size, size)
+    assert prepared.tensor.dtype == np.float32
+    assert not prepared.tensor.any()
+    np.testing.assert_array_equal(prepared.reference, colour)
+    assert prepared.ita_degrees == ita_degrees(srgb_to_lab(np.array(colour, np.uint8)))
+
+
+def test_two_colours_by_hand():
+    pixels = flat(SKIN)
+    pixels[:20, :30] = MARK
+    prepared = prepare(picture(pixels), None, 64)
+    for channel, density in enumerate(MARK_DENSITY):
+        expected = np.zeros((64, 64))
+        expected[:20, :30] = density
+        np.testing.assert_allclose(prepared.tensor[channel], expected, atol=2e-6)
+    assert tuple(prepared.reference) == SKIN
+    assert prepared.ita_degrees == pytest.approx(41.4, abs=0.5)
+
+
+skins = arrays.arrays(
+    np.uint8,
+    st.tuples(st.integers(32, 40), st.integers(32, 40), st.just(3)),
+    elements=st.integers(60, 230),
+)
+
+
+@settings(max_examples=40)
+@given(skins)
+def test_the_reference_is_the_lower_median_of_each_channel(pixels):
+    pixels = pixels[:32, :32]
+    before = pixels.copy()
+    prepared = prepare_pixels(pixels, None, 32)
+    np.testing.assert_array_equal(prepared.reference, lower_median(pixels.reshape(-1, 3)))
+    np.testing.assert_array_equal(pixels, before)
+
+
+@settings(max_examples=25)
+@given(skins, st.integers(0, 3), st.booleans())
+def test_a_turned_picture_gives_a_turned_tensor(pixels, turns, mirrored):
+    def turn(planes):
+        return np.rot90(planes[:, ::-1] if mirrored else planes, turns)
+
+    pixels = pixels[:32, :32]
+    upright = prepare_pixels(pixels, None, 32).tensor
+    turned = prepare_pixels(np.ascontiguousarray(turn(pixels)), None, 32).tensor
+    np.testing.assert_array_equal(turned.transpose(1, 2, 0), turn(upright.transpose(1, 2, 0)))
+
+
+@pytest.mark.parametrize("gains", [(0.8, 0.8, 0.8), (1.3, 1.3, 1.3), (1.15, 1.0, 0.85)])
+def test_light_and_white_balance_leave_the_tensor(gains):
+    rng = np.random.default_rng(1)
+    pixels = np.clip(rng.normal(flat(SKIN), 6), 0, 255).astype(np.uint8)
+    pixels[:20, :30] = MARK
+    lit = np.round(linear_to_srgb(srgb_to_linear(pixels) * gains) * 255).astype(np.uint8)
+    plain, other = prepare_pixels(pixels, None, 64), prepare_pixels(lit, None, 64)
+    assert np.abs(plain.reference.astype(int) - other.reference).max() > 10
+    np.testing.assert_allclose(other.tensor, plain.tensor, atol=0.025)
+
+
+def test_shrinking_takes_the_mean_of_what_a_pixel_covers():
+    pixels = flat((100, 100, 100))
+    pixels[::2, ::2] = (200, 100, 60)
+    prepared = prepare_pixels(pixels, None, 32)
+    assert tuple(prepared.reference) == (125, 100, 90)
+    assert not prepared.tensor.any()
+
+
+def test_a_jpeg_decoded_small_gives_nearly_the_same():
+    pixels = np.clip(np.random.default_rng(2).normal(flat(SKIN, 480, 640), 8), 0, 255)
+    pixels[100:200, 100:300] = MARK
+    file = io.BytesIO()
+    Image.fromarray(pixels.astype(np.uint8)).save(file, "JPEG", quality=92)
+    whole = prepare(read_picture(file.getvalue()), None, 32)
+    small = read_picture(file.getvalue(), decode_side=decode_side(32))
+    assert small.pixels.shape[0] < 480
+    assert np.abs(prepare(small, None, 32).tensor - whole.tensor).mean() < 0.01
+
+
+# What does not count as skin.
+
+
+@pytest.mark.parametrize("colour", [BLACK, WHITE])
+def test_black_and_burnt_pixels_are_no_reference(colour):
+    pixels = flat(SKIN)
+    pixels[:40] = colour
+    assert tuple(prepare_pixels(pixels, None, 64).reference) == SKIN
+
+
+@pytest.mark.parametrize("colour", [BLACK, WHITE])
+def test_where_little_else_is_left_they_count(colour):
+    pixels = flat(colour)
+    pixels[:6] = SKIN
+    assert tuple(prepare_pixels(pixels, None, 64).reference) == colour
+
+
+@pytest.mark.parametrize("colour", [(41, 20, 20), (245, 243, 200)])
+def test_dark_and_light_skin_counts(colour):
+    pixels = flat(SKIN)
+    pixels[:40] = colour
+    assert tuple(prepare_pixels(pixels, None, 64).reference) == colour
+
+
+# Boxes.
+
+
+def test_with_a_box_the_skin_around_it_is_the_reference():
+    pixels = flat(SKIN, 100, 100)
+    pixels[10:90, 10:90] = MARK  # most of what is seen
+    boxed = prepare(picture(pixels), (10, 10, 90, 90), 100)
+    assert tuple(boxed.reference) == SKIN
+    np.testing.assert_allclose(boxed.tensor[:, 50, 50], MARK_DENSITY, atol=2e-6)
+    assert tuple(prepare(picture(pixels), None, 100).reference) == MARK
+
+
+@settings(max_examples=30)
+@given(skins, st.integers(0, 20), st.integers(0, 20), st.integers(8, 12), st.integers(8, 12))
+def test_the_reference_is_the_lower_median_outside_the_box(pixels, left, top, width, height):
+    pixels = pixels[:32, :32]
+    inner = (float(left), float(top), float(left + width), float(top + height))
+    outside = np.ones((32, 32), bool)
+    outside[top : top + height, left : left + width] = False
+    prepared = prepare_pixels(pixels, inner, 32)
+    np.testing.assert_array_equal(prepared.reference, lower_median(pixels[outside]))
+
+
+def test_black_pixels_around_a_box_do_not_count():
+    pixels = flat(SKIN, 64, 64)
+    pixels[:20] = BLACK
+    pixels[24:60, 4:60] = MARK
+    assert tuple(prepare_pixels(pixels, (4, 24, 60, 60), 64).reference) == SKIN
+
+
+def test_a_box_without_skin_around_it_takes_the_whole():
+    pixels = flat(MARK)
+    pixels[:1] = SKIN
+    assert tuple(prepare(picture(pixels), (0, 1, 64, 64), 64).reference) == MARK
+
+
+def test_a_box_is_in_pixels_of_the_original():
+    """The same picture decoded at a quarter of its size."""
+    pixels = flat(SKIN, 100, 120)
+    pixels[40:60, 30:70] = MARK
+    quarter = prepare(picture(pixels, scale=4), (120, 160, 280, 240), 64)
+    np.testing.assert_array_equal(
+        quarter.tensor, prepare(picture(pixels), (30, 40, 70, 60), 64).tensor
+    )
+    # The box is 40 wide: 20 pixels of skin lie around it, so half of each side is mark.
+    marked = quarter.tensor[1] > 0.3
+    np.testing.assert_array_equal(np.flatnonzero(marked.any(axis=0)), np.arange(16, 48))
+
+
+def numbered(height, width):
+    """Pixels that tell their own column and row."""
+    rows, columns = np.mgrid[:height, :width]
+    return np.stack([columns, rows, np.zeros_like(rows)], axis=-1).astype(np.uint8)
+
+
+@given(
+    st.integers(32, 200),
+    st.integers(32, 200),
+    *[st.floats(-50, 250, allow_nan=False)] * 4,
+    st.sampled_from([1, 2, 8]),
+)
+def test_a_cut_holds_the_box_and_half_its_longer_side(width, height, x0, y0, x1, y1, scale):
+    whole = picture(numbered(height, width), scale)
+    inside = [
+        min(max(x0, 0), width),
+        min(max(y0, 0), height),
+        min(max(x1, 0), width),
+        min(max(y1, 0), height),
+    ]
+    sides = inside[2] - inside[0], inside[3] - inside[1]
+    box = tuple(edge * scale for edge in (x0, y0, x1, y1))
+    if min(sides) < 2:
+        with pytest.raises(ImageError):
+            cut(whole, box)
+        return
+    pixels, inner = cut(whole, box)
+    left, top = (int(value) for value in pixels[0, 0, :2])
+    np.testing.assert_array_equal(
+        pixels, whole.pixels[top : top + pixels.shape[0], left : left + pixels.shape[1]]
+    )
+    np.testing.assert_allclose(np.add(inner, (left, top) * 2), inside, atol=1e-6)
+    margin = max(sides) / 2
+    assert left <= max(inside[0] - margin, 0) < left + 1
+    assert left + pixels.shape[1] - 1 < min(inside[2] + margin, width) + 1e-9
+    assert pixels.shape[1] + left >= min(inside[2] + margin, width) - 1e-9
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        (200, 0, 300, 60),
+        (-90, -90, -10, -10),
+        (40, 40, 10, 10),
+        (10, 10, 11.5, 60),
+        (float("nan"), 0, 60, 60),
+        (0, 0, 60, float("nan")),
+    ],
+)
+def test_a_box_that_shows_nothing_is_refused(box):
+    with pytest.raises(ImageError) as caught:
+        prepare(picture(flat(SKIN)), box, 64)
+    assert caught.value.reason is UnreadableReason.TOO_SMALL
+    assert "(64 x 64)" in str(caught.value)
+    assert f"box {box[0]:g}," in str(caught.value)
+
+
+def test_a_box_may_reach_beyond_the_picture():
+    pixels = flat(SKIN)
+    pixels[40:, 40:] = MARK
+    beyond = prepare(picture(pixels), (40, 40, float("inf"), 500), 64)
+    assert tuple(beyond.reference) == SKIN
+    np.testing.assert_array_equal(
+        beyond.tensor, prepare(picture(pixels), (40, 40, 64, 64), 64).tensor
+    )
+
+
+def test_read_only_pixels_are_prepared_and_left():
+    pixels = flat(SKIN, 40, 50)
+    pixels.flags.writeable = False
+    prepare(picture(pixels), (5, 5, 20, 20), 32)
+    prepare(picture(pixels), None, 32)
+    assert (pixels == SKIN).all()
