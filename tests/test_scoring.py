@@ -249,7 +249,7 @@ def test_status_of_a_verdict(verdict, status):
 
 
 class TestScore:
-    @pytest.mark.parametrize(("batch_size", "workers"), [(1, 1), (3, 1), (64, 1), (2, 3)])
+    @pytest.mark.parametrize(("batch_size", "workers"), [(1, 1), (3, 1), (64, 1), (1, 2), (2, 3)])
     def test_every_picture_keeps_its_place_and_its_own_numbers(
         self, predictor, gallery, batch_size, workers
     ):
