@@ -189,8 +189,8 @@ def _draw(
 
 def _draw_skin(rng: np.random.Generator, ita: float) -> _Skin:
     skin = _Skin(
-        melanin_absorption=_MELANIN_ABSORPTION * np.exp(rng.normal(0, 0.10, 3)),
-        haemoglobin_absorption=_HAEMOGLOBIN_ABSORPTION * np.exp(rng.normal(0, 0.10, 3)),
+        melanin_absorption=_MELANIN_ABSORPTION * np.exp(rng.normal(0, 0.05, 3)),
+        haemoglobin_absorption=_HAEMOGLOBIN_ABSORPTION * np.exp(rng.normal(0, 0.05, 3)),
         surface=float(rng.uniform(0.008, 0.025)),
         melanin=0.0,
         haemoglobin=float(rng.uniform(0.04, 0.16)),
@@ -380,7 +380,9 @@ def _draw_scene(
     rng: np.random.Generator, linear: Map, size: int, face: _Face | None
 ) -> tuple[Map, npt.NDArray[np.bool_]]:
     """Skin set in a scene: relief, light, gloss, features, hair, background; and what hides it."""
-    linear = linear * _relief(rng, size)[..., None]
+    # Light that has bounced off skin is warmer: shadows in skin are not neutral.
+    warmth = 1 + rng.uniform(0, 0.35) * np.array([0.0, 0.5, 1.0], dtype=np.float32)
+    linear = linear * _relief(rng, size)[..., None] ** warmth.astype(np.float32)
     covered = np.zeros((size, size), dtype=bool)
     if face is not None:
         linear, hidden = _draw_face(rng, linear, size, face)
@@ -473,8 +475,11 @@ def _draw_face(
     behind = dark if rng.random() < 0.5 else _any_colour(rng)
     linear = _paint(linear, 1 - inside, behind)
     hidden = inside < 0.5
+    shade = rng.uniform(0, 0.25) * rng.uniform(0.8, 1.2, 3).astype(np.float32)
     for side in (-1, 1):
         eye_x, eye_y = x + side * width * 0.42, y - height * 0.18
+        socket = _ellipse(size, (eye_x, eye_y), (width * 0.3, height * 0.12), 0.02)
+        linear = linear * (1 - socket[..., None] * shade)
         eye = _ellipse(size, (eye_x, eye_y), (width * 0.17, height * 0.045), 0.006)
         iris = _ellipse(size, (eye_x, eye_y), (width * 0.07, height * 0.045), 0.004)
         brow = _ellipse(size, (eye_x, eye_y - height * 0.13), (width * 0.24, height * 0.025), 0.01)
@@ -503,7 +508,8 @@ def _draw_hair(rng: np.random.Generator, linear: Map, size: int) -> Map:
         line = _curve(rng, size, rng.uniform(10, 70) * scale, 0.12)
         cv2.polylines(canvas, [line], False, int(rng.integers(60, 230)), 1, cv2.LINE_AA, 4)
     cover = canvas.astype(np.float32)[..., None] / 255.0
-    return linear * (1 - cover * np.float32(rng.uniform(0.5, 0.95)))
+    brown = np.array([1 - rng.uniform(0, 0.4), 1 - rng.uniform(0, 0.15), 1.0], dtype=np.float32)
+    return linear * (1 - cover * brown * np.float32(rng.uniform(0.5, 0.95)))
 
 
 def _draw_writing(rng: np.random.Generator, linear: Map, size: int) -> Map:
@@ -527,19 +533,19 @@ def _photograph(rng: np.random.Generator, linear: Map, size: int) -> Pixels:
     exposure = min(exposure, float(10 ** rng.uniform(-0.1, 0.55)))
     linear = linear * (gains * exposure).astype(np.float32)
     if rng.random() < 0.5:
-        spread = rng.uniform(0.3, 1.6) * size / _REFERENCE_SIZE
+        spread = rng.uniform(0.3, 1.1) * size / _REFERENCE_SIZE
         linear = np.asarray(cv2.GaussianBlur(linear, (0, 0), spread), dtype=np.float32)
     noise = rng.uniform(0.0, 0.02)
     grain = rng.standard_normal(linear.shape, dtype=np.float32)
     linear = linear + grain * np.float32(noise) * np.sqrt(np.maximum(linear, 0.0) + 0.002)
     encoded = _encode(linear)
-    contrast = rng.normal(0, 0.25)
+    contrast = rng.normal(0, 0.12)
     encoded = encoded + contrast * encoded * (1 - encoded) * (2 * encoded - 1) * 2
     grey = encoded.mean(axis=-1, keepdims=True)
-    encoded = grey + (encoded - grey) * np.float32(np.exp(rng.normal(0, 0.20)))
+    encoded = grey + (encoded - grey) * np.float32(np.exp(rng.normal(0, 0.10)))
     pixels: Pixels = np.clip(encoded * 255.0 + 0.5, 0, 255).astype(np.uint8)
     if rng.random() < 0.6:
-        return _through_jpeg(pixels, int(rng.integers(30, 96)))
+        return _through_jpeg(pixels, int(rng.integers(45, 96)))
     return pixels
 
 
