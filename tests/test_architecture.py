@@ -156,6 +156,16 @@ def test_no_floor_without_a_room():
     assert set(FLOOR_OF) - rooms <= planned
 
 
+def test_the_page_for_people_shows_the_same_floors():
+    page = (PACKAGE.parents[1] / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| (\d) \| (.*) \|$", page, flags=re.MULTILINE))
+    shown = {
+        room: int(floor) for floor, row in rows.items() for room in re.findall(r"`(\w+)`", row)
+    }
+    rooms = {room_of(module) for module in MODULES}
+    assert shown == {room: floor for room, floor in FLOOR_OF.items() if room in rooms}
+
+
 def loaded_by(statement: str) -> set[str]:
     """Top-level modules a fresh interpreter has loaded after a statement."""
     code = f"{statement}\nimport sys\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
