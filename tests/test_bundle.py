@@ -45,7 +45,7 @@ def describe(**changes):
         "version": "0.1.0",
         "created": datetime(2025, 1, 2, 3, 4, 5, tzinfo=UTC),
         "preprocessing": Preprocessing(size=32),
-        "network": NetworkConfig(widths=[4, 8], dropout=0.0),
+        "network": NetworkConfig(widths=[16, 24], dropout=0.0),
         "parameters": 12,
         "temperature": 1.25,
         "gates": GateConfig(),

@@ -34,7 +34,7 @@ def test_a_name_is_all_a_run_must_have(least):
 
 
 def test_settings_of_the_file_and_overrides_are_taken(least):
-    least.write_text(LEAST + "[train]\nepochs = 3\nbatch_size = 8\n[network]\nwidths = [8, 9]\n")
+    least.write_text(LEAST + "[train]\nepochs = 3\nbatch_size = 8\n[network]\nwidths = [16, 19]\n")
     config = load_config(
         str(least),
         [
@@ -43,14 +43,14 @@ def test_settings_of_the_file_and_overrides_are_taken(least):
             " data.rendered_share = 0.25",
             'train.device="cpu"',
             "train.precision=bf16-mixed",  # no TOML: taken as text
-            "network.widths=[8, 16]",
+            "network.widths=[16, 24]",
             "name=other",
         ],
     )
     assert (config.train.epochs, config.train.batch_size) == (6, 8)
     assert config.data.rendered_share == 0.25
     assert (config.train.device, config.train.precision) == ("cpu", "bf16-mixed")
-    assert config.network.widths == [8, 16]
+    assert config.network.widths == [16, 24]
     assert config.name == "other"
 
 
@@ -69,8 +69,8 @@ def test_settings_of_the_file_and_overrides_are_taken(least):
         ("train.device=gpu", "train.device = 'gpu': Input should be 'auto', 'cpu' or 'cuda'"),
         ("data.validation_share=0.0", "data.validation_share = 0.0: Input should be greater"),
         ("data.validation_share=1.0", "data.validation_share = 1.0: Input should be less than 1"),
-        ("network.widths=[0, 8]", "network.widths.0 = 0: Input should be greater"),
-        ("network.widths=[8]", "network.widths = [8]: List should have at least 2 items"),
+        ("network.widths=[15, 16]", "network.widths.0 = 15: Input should be greater"),
+        ("network.widths=[16]", "network.widths = [16]: List should have at least 2 items"),
         ("gates.separation_floor=0.4", "gates.separation_floor = 0.4: Input should be greater"),
         ("name=../up", "name = '../up': String should match pattern"),
         ("train=5", "train = 5: this is a section; set keys in it"),

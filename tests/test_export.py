@@ -18,7 +18,7 @@ torch.set_num_threads(1)
 def small_network():
     with torch.random.fork_rng():
         torch.manual_seed(11)
-        network = MarkNetwork(NetworkConfig(widths=[8, 16]))
+        network = MarkNetwork(NetworkConfig(widths=[16, 24]))
         for _ in range(3):
             network.train()(torch.randn(8, 3, SIZE, SIZE))
     return network
@@ -58,7 +58,7 @@ def test_names_and_shapes(session):
     assert taken.shape[1:] == [3, SIZE, SIZE]
     assert isinstance(taken.shape[0], str)  # any N
     outputs = {output.name: output.shape[1:] for output in session.get_outputs()}
-    assert outputs == {"logits": [3], "features": [16], "feature_map": [16, 16, 16]}
+    assert outputs == {"logits": [3], "features": [24], "feature_map": [24, 16, 16]}
 
 
 def test_the_same_network_gives_the_same_bytes_in_silence(network, exported, capfd, caplog):

@@ -6,7 +6,7 @@ from diascope.network import MarkNetwork, evaluation_network, parameter_count
 
 torch.set_num_threads(1)
 
-SMALL = NetworkConfig(widths=[8, 16, 24])
+SMALL = NetworkConfig(widths=[16, 24])
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +32,9 @@ def test_shipped_configs_keep_to_the_size_that_was_asked_for(repo_root):
 
 def test_parameters_by_hand():
     # Two widths: stem, one block, its shortcut, head; a batch norm has two values per channel.
-    stem = 3 * 8 * 25 + 2 * 8
-    block = 8 * 16 * 9 + 2 * 16 + 16 * 16 * 9 + 2 * 16 + 8 * 16 + 2 * 16
-    assert parameter_count(MarkNetwork(NetworkConfig(widths=[8, 16]))) == stem + block + 16 * 3 + 3
+    stem = 3 * 16 * 25 + 2 * 16
+    block = 16 * 24 * 9 + 2 * 24 + 24 * 24 * 9 + 2 * 24 + 16 * 24 + 2 * 24
+    assert parameter_count(MarkNetwork(SMALL)) == stem + block + 24 * 3 + 3
 
 
 @torch.no_grad()
@@ -42,7 +42,7 @@ def test_shapes(network, inputs):
     logits, pooled, feature_map = network.features(inputs)
     assert logits.shape == (4, 3)
     assert pooled.shape == (4, 24)
-    assert feature_map.shape == (4, 24, 8, 8)
+    assert feature_map.shape == (4, 24, 16, 16)
 
 
 @torch.no_grad()
@@ -77,7 +77,7 @@ def test_stored_weights_give_the_same_network_back(network, inputs):
 
 
 def test_dropout_acts_in_training_only():
-    dropping = MarkNetwork(NetworkConfig(widths=[8, 16], dropout=0.9))
+    dropping = MarkNetwork(NetworkConfig(widths=[16, 16], dropout=0.9))
     pictures = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         dropping.eval()
@@ -95,4 +95,4 @@ def test_every_parameter_learns():
 
 def test_weights_of_another_shape_are_refused(network):
     with pytest.raises(RuntimeError, match="size mismatch"):
-        evaluation_network(NetworkConfig(widths=[8, 16, 32]), network.state_dict())
+        evaluation_network(NetworkConfig(widths=[16, 32]), network.state_dict())
