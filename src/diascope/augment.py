@@ -27,8 +27,9 @@ class LightChange(A.ImageOnlyTransform):  # type: ignore[misc]  # albumentations
     """Exposure and white balance as gains on linear RGB, sRGB uint8 in and out.
 
     Red and blue gains differ from green's by at most ``white_balance`` in log10 units. Within
-    the default of ``AugmentConfig`` a mid-tone skin (L* 65) moves by at most 14 units of a* or
-    b*; the difference between mark and skin beside it by at most 4 (tests/test_augment.py).
+    the default of ``AugmentConfig`` that moves a mid-tone skin (L* 65) by at most 8 units of a*
+    or b*, and the difference between it and a mark by at most 3. Exposure alone scales such a
+    difference by 0.85 to 1.18 and keeps its direction (tests/test_augment.py).
     """
 
     def __init__(self, exposure_stops: float, white_balance: float, p: float = 1.0) -> None:
@@ -99,9 +100,14 @@ class Augmentation:
 
 
 def _random_part(rng: np.random.Generator, pixels: Pixels, least: float) -> Pixels:
-    """A part of at least ``least`` of the area, its sides' ratio changed by up to a third."""
+    """A part of at least ``least`` of the area, its sides' ratio changed by up to a third.
+
+    No side is under 32 pixels.
+    """
     height, width = pixels.shape[:2]
-    area, ratio = rng.uniform(least, 1.0), np.exp(rng.uniform(-0.29, 0.29))
+    area = rng.uniform(least, 1.0)
+    stretch = min(0.29, np.log(1 / area))  # more would reach beyond the picture and lose area
+    ratio = np.exp(rng.uniform(-stretch, stretch))
     part_w = min(width, max(32, round(width * np.sqrt(area * ratio))))
     part_h = min(height, max(32, round(height * np.sqrt(area / ratio))))
     x, y = rng.integers(width - part_w + 1), rng.integers(height - part_h + 1)
