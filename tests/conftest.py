@@ -63,7 +63,7 @@ def untrained_bundle(tmp_path_factory) -> Path:
     from diascope.export import to_onnx
     from diascope.network import parameter_count
 
-    size, config = 64, NetworkConfig(widths=[8, 16, 24])
+    size, config = 64, NetworkConfig(widths=[16, 24, 32])
     network = untrained_network(config, size)
     description = BundleDescription(
         name="untrained",
