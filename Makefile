@@ -69,7 +69,7 @@ models-rendered: $(INSTALLED)
 	@$(DIASCOPE) train --config configs/rendered.toml --out runs/rendered --overwrite
 	@printf '\n%s\n' 'rendered 2/2: measure on photographs, none of which it saw: a minute.'
 	@$(DIASCOPE) evaluate --model runs/rendered/bundle --data $(PHOTOS) \
-	  --out runs/rendered/evaluation --card --overwrite
+	  --groups data/groups/shared_photos.csv --out runs/rendered/evaluation --card --overwrite
 	@rm -rf models/rendered && cp -R runs/rendered/bundle models/rendered
 	@$(DIASCOPE) model verify models/rendered
 

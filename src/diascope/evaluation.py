@@ -145,16 +145,18 @@ def evaluate(
     manifest: Manifest,
     *,
     join_copies: bool = True,
+    groups: Path | None = None,
     track: Track = silent,
 ) -> Report:
     """Measure a bundle on a manifest, overall and per source, through ``predict_batch``.
 
     Verdicts are those of the pixels alone. Intervals resample groups: the manifest's and, with
-    ``join_copies``, the copies found, a search that grows with the square of the rows.
+    ``join_copies``, the copies found, a search that grows with the square of the rows, joined by
+    ``groups``, a CSV (path, group_id) of copies and persons known.
     """
     judged, unreadable = judge(predictor, manifest.rows, track)
     if join_copies:
-        judged = _with_joined_groups(judged, manifest.rows, track)
+        judged = _with_joined_groups(judged, manifest.rows, groups, track)
     source_of = {row.path: row.source for row in manifest.rows}
     lost = Counter(source_of[row.path] for row in unreadable)
     description = predictor.bundle.description
@@ -302,12 +304,13 @@ def unreadable_row(row: ManifestRow, error: ImageError) -> UnreadableRow:
 
 
 def _with_joined_groups(
-    judged: Sequence[JudgedRow], rows: Sequence[ManifestRow], track: Track
+    judged: Sequence[JudgedRow], rows: Sequence[ManifestRow], groups: Path | None, track: Track
 ) -> list[JudgedRow]:
     # The search is dear: only rows that enter an interval, and drawn pictures have no copies.
     read = {row.path for row in judged if row.source != RENDERED_SOURCE}
     wanted = trainable([row for row in rows if row.path in read])
-    joined = joined_rows(wanted, DataConfig(join_copies=True), track=track)
+    known = None if groups is None else str(groups)
+    joined = joined_rows(wanted, DataConfig(join_copies=True, groups=known), track=track)
     group_of = {row.path: row.group_id for row in joined}
     return [
         row.model_copy(update={"group_id": group_of.get(row.path, row.group_id)}) for row in judged

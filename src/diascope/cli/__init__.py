@@ -463,6 +463,14 @@ def evaluate(
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="Where evaluation.json is written.")
     ],
+    groups: Annotated[
+        Path | None,
+        typer.Option(
+            "--groups",
+            metavar="CSV",
+            help="Copies and persons known (path, group_id), besides the copies found.",
+        ),
+    ] = None,
     device: Device = "cpu",
     card: Card = False,
     overwrite: Overwrite = False,
@@ -480,7 +488,7 @@ def evaluate(
     manifest = dataset.read_manifest(data)
     predictor = Predictor.load(model, device=device)
     with tracking() as track:
-        report = evaluation.evaluate(predictor, manifest, track=track)
+        report = evaluation.evaluate(predictor, manifest, groups=groups, track=track)
     file = evaluation.write_report(report, out, overwrite=overwrite)
     _print_figures(evaluation.table(report), evaluation.notes(report), file)
     if card:
