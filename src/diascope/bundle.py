@@ -516,7 +516,7 @@ def _made_by(description: BundleDescription) -> str:
         f"diascope {description.version} on {description.created:%Y-%m-%d}, with {libraries}:\n\n"
         f"    {_paragraph(description.command)}\n\n"
         f"{description.parameters} parameters; input: optical density relative to the picture's "
-        f"{preprocessing.reference}, {preprocessing.size} px."
+        f"{preprocessing.reference.replace('_', ' ')}, {preprocessing.size} px."
     )
 
 
