@@ -72,7 +72,7 @@ class FitResult:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Samples of one run; ``digest`` covers the photographs' pixels, targets and groups."""
+    """Samples of one run; ``digest`` covers the photographs: pixels, targets, sources, groups."""
 
     training: list[Sample]
     validation: list[Sample]
@@ -160,8 +160,8 @@ def _drawn(config: RunConfig, count: int, seed: int, track: Track) -> list[Sampl
 def _digest(samples: Sequence[Sample]) -> str:
     whole = hashlib.sha256()
     for sample in samples:
-        whole.update(repr((sample.pixels.shape, sample.inner, sample.target)).encode())
-        whole.update(sample.group_id.encode())
+        told = (sample.pixels.shape, sample.inner, sample.target, sample.source, sample.group_id)
+        whole.update(repr(told).encode())
         whole.update(sample.pixels.tobytes())
     return whole.hexdigest()
 
@@ -209,23 +209,27 @@ def _clear(out: Path) -> None:
     """Take away what an earlier run would mix into this one; its bundle stays until the end."""
     (out / CHECKPOINT).unlink(missing_ok=True)
     for events in (out / EVENTS).glob("events.*"):
-        events.unlink()
+        events.unlink(missing_ok=True)
 
 
 def _fabric(config: RunConfig) -> Fabric:
     train = config.train
     if train.device == "cuda" and not torch.cuda.is_available():
         raise DeviceError("device cuda: no CUDA GPU here; use --device cpu or auto")
+    if train.precision == "16-mixed" and (train.device == "cpu" or not torch.cuda.is_available()):
+        raise DeviceError("train.precision 16-mixed needs a CUDA GPU; use 32-true or bf16-mixed")
     if train.threads is not None:
         torch.set_num_threads(train.threads)
     try:
-        return Fabric(
+        fabric = Fabric(
             accelerator=train.device,
             devices=train.devices,
             precision=train.precision,
         )
     except (MisconfigurationException, ValueError) as error:
         raise DeviceError(f"device {train.device} x {train.devices}: {error}") from error
+    fabric.launch()  # starts the other ranks, each with the command of this one
+    return fabric
 
 
 class _Prepared(Dataset[tuple[Tensor, Tensor]]):
@@ -369,9 +373,16 @@ class _Run:
         return value
 
     def _close_epoch(self, training_loss: float) -> None:
-        logits = self.validation.logits(self.averaged.module, self.fabric.device)
-        figures = {"training_loss": training_loss, **self.validation.figures(logits)}
         epoch = len(self.history) + 1
+        logits = self.validation.logits(self.averaged.module, self.fabric.device)
+        if not np.isfinite(logits).all():
+            raise TrainingError(
+                f"epoch {epoch}: logits of the validation are not finite; "
+                "lower train.learning_rate or use precision 32-true"
+            )
+        figures = {"training_loss": training_loss, **self.validation.figures(logits)}
+        # Ranks differ in their batch norms; all must stop at the same epoch.
+        figures = self.fabric.broadcast(figures)
         self.history.append({"epoch": epoch, **figures})
         if figures["validation_loss"] < self.best.loss:
             weights = self.averaged.module.state_dict()
@@ -407,9 +418,10 @@ class _Run:
         path = self.out / CHECKPOINT
         try:
             state = torch.load(path, map_location=self.fabric.device, weights_only=True)
+            fingerprint = state["fingerprint"]
         except Exception as error:
             raise OutputError(f"{path}: not a checkpoint of ours; start anew: {error}") from error
-        if state["fingerprint"] != self._fingerprint():
+        if fingerprint != self._fingerprint():
             raise ConfigError(
                 f"{path}: the config or the data changed since; "
                 "resume with the same ones, or start anew with --overwrite"
