@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from diascope.errors import ConfigError
 
+Distance = Annotated[float, Field(gt=0.0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 # On CPU, torch 2.14 corrupts memory in the backward pass of narrower strided 1x1 convolutions.
 Width = Annotated[int, Field(ge=16, le=1024)]
@@ -28,6 +29,12 @@ class DataConfig(_Section):
     rendered_count: int = Field(8000, ge=0, description="pictures rendered for training")
     rendered_validation: int = Field(600, ge=0, description="pictures rendered for validation")
     rendered_share: Share = Field(0.5, description="share of each batch that is rendered")
+    rendered_contrast: list[Distance] = Field(
+        [4.5, 32.0],
+        min_length=2,
+        max_length=2,
+        description="least and largest CIELAB distance of a drawn mark from its skin",
+    )
     validation_share: float = Field(0.2, gt=0.0, lt=1.0, description="share of photograph groups")
     groups: str | None = Field(
         None, description="CSV (path, group_id) of known copies and persons, beside the config"
@@ -111,11 +118,13 @@ class RunConfig(_Section):
     gates: GateConfig = GateConfig()
 
     @model_validator(mode="after")
-    def _rendered_share_has_pictures(self) -> "RunConfig":
+    def _rendered_pictures_fit(self) -> "RunConfig":
         if self.data.rendered_share > 0 and self.data.rendered_count == 0:
             raise ValueError(
                 "data.rendered_share is above 0 but data.rendered_count is 0; set both or neither"
             )
+        if self.data.rendered_contrast[0] > self.data.rendered_contrast[1]:
+            raise ValueError("data.rendered_contrast: give the lower number first")
         if self.data.rendered_share == 1.0 and self.data.rendered_validation == 0:
             raise ValueError(
                 "data.rendered_share is 1 but data.rendered_validation is 0; "

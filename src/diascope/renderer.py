@@ -583,15 +583,22 @@ def render_many(
 
 
 def render_labelled(
-    count: int, seed: int = 0, size: int = 128, *, workers: int = 1
+    count: int,
+    seed: int = 0,
+    size: int = 128,
+    *,
+    workers: int = 1,
+    contrast: tuple[float, float] = CONTRAST_RANGE,
 ) -> Iterator[tuple[Pixels, ManifestLabel]]:
     """Pixels and mark types of :func:`render_many`, for training: no maps cross processes."""
-    draw = partial(_draw_labelled, seed=seed, size=size)
+    draw = partial(_draw_labelled, seed=seed, size=size, contrast=contrast)
     return _in_processes(draw, range(count), workers)
 
 
-def _draw_labelled(index: int, *, seed: int, size: int) -> tuple[Pixels, ManifestLabel]:
-    drawn = render(index, seed, size)
+def _draw_labelled(
+    index: int, *, seed: int, size: int, contrast: tuple[float, float]
+) -> tuple[Pixels, ManifestLabel]:
+    drawn = render(index, seed, size, contrast=contrast)
     return drawn.pixels, drawn.mark_type
 
 

@@ -150,7 +150,14 @@ def load_data(
 
 
 def _drawn(config: RunConfig, count: int, seed: int, track: Track) -> list[Sample]:
-    drawn = render_labelled(count, seed, config.preprocess.size, workers=os.cpu_count() or 1)
+    low, high = config.data.rendered_contrast
+    drawn = render_labelled(
+        count,
+        seed,
+        config.preprocess.size,
+        workers=os.cpu_count() or 1,
+        contrast=(low, high),
+    )
     return [
         rendered_sample(pixels, mark_type, index)
         for index, (pixels, mark_type) in enumerate(track(drawn, "drawing marks", count))
