@@ -40,6 +40,7 @@ _TRAINING_PACKAGES = (
     "lightning",
     "matplotlib",
     "onnx",
+    "onnx_ir",
     "onnxscript",
     "sklearn",
     "tensorboard",
@@ -416,7 +417,7 @@ def train(
         rows: Sequence[dataset.ManifestRow] = ()
         if data is not None:
             rows = dataset.joined_rows(
-                dataset.read_manifest(data).rows,
+                dataset.trainable(dataset.read_manifest(data).rows),
                 run.data,
                 config_folder=config.parent,
                 track=track,
