@@ -292,6 +292,8 @@ class TestScore:
         out.write_text("precious")
         command = ["score", folder, "--out", out, "--model", untrained_bundle]
         assert "--overwrite" in diascope(*command, status=1).stderr
+        # Said before any work: not even the model is looked at.
+        assert "--overwrite" in diascope(*command, "--model", "nothing", status=1).stderr
         assert out.read_text() == "precious"
         diascope(*command, "--overwrite")
         assert out.read_text().startswith("id,path,status")
