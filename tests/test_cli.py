@@ -1,5 +1,6 @@
 import csv
 import json
+import logging
 import os
 import pty
 import shutil
@@ -19,7 +20,7 @@ from typer.testing import CliRunner
 from diascope import Predictor
 from diascope.bundle import load_bundle, model_card
 from diascope.cli import app
-from diascope.cli.terminal import printable
+from diascope.cli.terminal import printable, tracking
 from diascope.errors import UnreadableReason
 from diascope.guidance import combine, load_pack
 from diascope.labels import INTENDED_USE, ManifestLabel, Verdict
@@ -494,6 +495,39 @@ def test_printable_is_safe_and_leaves_text_alone(text):
     shown.encode()
     if text.isprintable():
         assert shown == text
+
+
+class TestProgress:
+    def test_passes_items_through_one_by_one(self, capsys):
+        taken = []
+
+        def items():
+            for each in "abc":
+                taken.append(each)
+                yield each
+
+        with tracking() as track:
+            passed = iter(track(items(), "work", 3))
+            assert (next(passed), taken) == ("a", ["a"])
+            inner = list(track([1, 2], "inner work"))
+            assert (inner, list(passed)) == ([1, 2], ["b", "c"])
+        out, err = capsys.readouterr()
+        assert not out
+        first, second = err.splitlines()
+        assert first.startswith("inner work: 2 in 0:00:00, ")
+        assert second.startswith("work: 3 in 0:00:00, ")
+
+    def test_work_left_early_is_not_called_done(self, capsys):
+        with tracking() as track:
+            next(iter(track("abc", "work")))
+        assert not capsys.readouterr().err
+
+    def test_shows_what_the_library_logs_and_only_while_it_works(self, capsys):
+        log = logging.getLogger("diascope.training")
+        with tracking():
+            log.info("epoch %d [red] of %d", 1, 2)
+        log.info("later")
+        assert capsys.readouterr().err == "epoch 1 [red] of 2\n"
 
 
 class TestProcess:

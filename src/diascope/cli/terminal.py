@@ -110,7 +110,7 @@ class _Lines:
         for item in items:
             yield item
             pace.count += 1
-            if pace.seconds >= due:
+            if pace.seconds >= due and not pace.done:
                 due = pace.seconds + NEXT_LINES
                 _print(self._console, pace.line())
         _print(self._console, pace.summary())
@@ -129,25 +129,29 @@ class _Pace:
         return monotonic() - self._start
 
     @property
+    def done(self) -> bool:
+        return self.count == self._total
+
+    @property
     def rate(self) -> float:
         return self.count / max(self.seconds, 1e-3)
 
     def line(self) -> str:
         if self._total is None:
-            return f"{self._description}: {self.count}, {self.rate:.1f}/s"
+            return f"{self._description}: {self.count}, {_speed(self.rate)}"
         left = max(0, self._total - self.count) / max(self.rate, 1e-9)
         of = f"{self.count} of {self._total}"
-        return f"{self._description}: {of}, {self.rate:.1f}/s, {_clock(left)} left"
+        return f"{self._description}: {of}, {_speed(self.rate)}, {_clock(left)} left"
 
     def summary(self) -> str:
-        took = f"{_clock(self.seconds)}, {self.rate:.1f}/s"
+        took = f"{_clock(self.seconds)}, {_speed(self.rate)}"
         return f"{self._description}: {self.count} in {took}"
 
 
 class _RateColumn(ProgressColumn):
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:.1f}/s", style="progress.data.speed")
+        return Text("" if speed is None else _speed(speed), style="progress.data.speed")
 
 
 class _ToConsole(logging.Handler):
@@ -176,6 +180,11 @@ def _logged(console: Console) -> Iterator[None]:
 
 def _length(items: Iterable[object], total: int | None) -> int | None:
     return length_hint(items) or None if total is None else total
+
+
+def _speed(rate: float) -> str:
+    """Items per second, or seconds per item where that says more."""
+    return f"{1 / rate:.0f} s each" if 0 < rate < 0.5 else f"{rate:.1f}/s"
 
 
 def _clock(seconds: float) -> str:
