@@ -1,0 +1,538 @@
+import csv
+import json
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from diascope import bundle
+from diascope.bundle import LICENCE, load_bundle
+from diascope.calibration import log_loss, separation, softmax
+from diascope.config import RunConfig, parse_config
+from diascope.dataset import BOX_COLUMNS, NEEDED_COLUMNS, balanced_weights, read_manifest
+from diascope.errors import (
+    BundleError,
+    ConfigError,
+    DeviceError,
+    OutputError,
+    SplitError,
+    TrainingError,
+)
+from diascope.labels import ManifestLabel
+from diascope.metrics import auroc
+from diascope.network import MarkNetwork, parameter_count
+from diascope.preprocess import prepare_pixels
+from diascope.renderer import render
+from diascope.training import BUNDLE_FOLDER, CHECKPOINT, CURVE, EVENTS, METRICS, fit, load_data
+
+torch.set_num_threads(1)
+
+EPOCHS, STEPS = 3, 4
+RED, BROWN, CLEAR = ManifestLabel.ERYTHEMATOUS, ManifestLabel.HYPERPIGMENTED, ManifestLabel.NEITHER
+SETTINGS = {
+    "name": "tiny",
+    "seed": 3,
+    "data": {
+        "rendered_count": 40,
+        "rendered_validation": 24,
+        "rendered_share": 0.5,
+        "validation_share": 0.4,
+    },
+    "preprocess": {"size": 32},
+    "network": {"widths": [16, 16], "dropout": 0.2},
+    "train": {
+        "epochs": EPOCHS,
+        "samples_per_epoch": 16 * STEPS,
+        "batch_size": 16,
+        "learning_rate": 0.01,
+        "ema_decay": 0.8,
+        "device": "cpu",
+        "threads": 1,
+    },
+}
+
+
+def tiny(**changes) -> RunConfig:
+    """The tiny run with some keys of some sections changed; other keys by their name."""
+    settings = json.loads(json.dumps(SETTINGS))
+    for key, value in changes.items():
+        section = next((name for name in ("data", "train") if key in MODELS[name]), None)
+        (settings[section] if section else settings)[key] = value
+    return parse_config(settings, "tiny")
+
+
+MODELS = {name: RunConfig.model_fields[name].annotation.model_fields for name in ("data", "train")}
+DRAWN = {"rendered_share": 1.0}
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    """Drawn pictures that pass for photographs: two sources, boxes, mixed marks, and one other."""
+    folder = tmp_path_factory.mktemp("photographs")
+    lines = []
+    kinds = [*[RED, BROWN, CLEAR] * 8, ManifestLabel.MIXED, ManifestLabel.MIXED]
+    for n, kind in enumerate(kinds):
+        name = f"{n}.png"
+        Image.fromarray(render(n, 77, 48, mark_type=kind).pixels).save(folder / name)
+        box = (4, 4, 40, 44) if n % 5 == 0 else ("",) * 4
+        lines.append((name, kind, "", ("clinic", "web")[n // 3 % 2], f"person {n // 2}", *box))
+    (folder / "other.png").write_text("never read")
+    lines.append(("other.png", "other", "", "web", "", "", "", "", ""))
+    with (folder / "manifest.csv").open("w", newline="") as file:
+        columns = (*NEEDED_COLUMNS, *BOX_COLUMNS)
+        csv.writer(file).writerows([columns, *lines])
+    return read_manifest(folder / "manifest.csv").rows
+
+
+@pytest.fixture(scope="module")
+def finished(rows, tmp_path_factory):
+    """A run that was never cut off: its result and its folder."""
+    out = tmp_path_factory.mktemp("runs") / "finished"
+    return fit(tiny(), rows, out, command="diascope train"), out
+
+
+class CutOffError(Exception):
+    """Stands for whatever ends a process."""
+
+
+def cutting(at_step):
+    """A track that ends the run before a training step."""
+
+    def track(items, description, total=None):
+        for step, item in enumerate(items):
+            if description == "training" and step == at_step:
+                raise CutOffError
+            yield item
+
+    return track
+
+
+def cut_off(config, rows, out, at_step=STEPS + 2, **how):
+    with pytest.raises(CutOffError):
+        fit(config, rows, out, track=cutting(at_step), **how)
+
+
+def files(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def same_model(one, other):
+    """Equal to the last bit: weights, network, history; and what was fitted to them."""
+    ours, theirs = load_bundle(one / BUNDLE_FOLDER), load_bundle(other / BUNDLE_FOLDER)
+    assert ours.files["weights.safetensors"] == theirs.files["weights.safetensors"]
+    assert ours.onnx_bytes() == theirs.onnx_bytes()
+    assert (one / METRICS).read_bytes() == (other / METRICS).read_bytes()
+    assert ours.description.temperature == theirs.description.temperature
+    return True
+
+
+# A run and what it leaves.
+
+
+def test_the_bundle_tells_what_was_done(finished, rows):
+    result, out = finished
+    assert result.bundle_folder == out / BUNDLE_FOLDER
+    description = load_bundle(result.bundle_folder).description
+    assert description.name == "tiny"
+    assert description.command == "diascope train"
+    assert description.preprocessing.size == 32
+    assert description.network == tiny().network
+    assert description.parameters == parameter_count(MarkNetwork(tiny().network))
+    assert (description.data.rendered, description.data.photographs) == (40, 26)
+    assert "clinic, web" in description.data.summary
+    assert {figure.data for figure in description.figures} == {
+        "held-out photographs",
+        "held-out rendered",
+    }
+    assert (result.bundle_folder / LICENCE).read_text().startswith("Weights of the model tiny")
+
+
+def test_a_line_of_metrics_per_epoch(finished):
+    result, out = finished
+    with (out / METRICS).open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [line["epoch"] for line in lines] == ["1", "2", "3"]
+    told = [{name: float(value) for name, value in line.items()} for line in lines]
+    assert told == list(result.history)
+    assert set(told[0]) == {
+        "epoch",
+        "training_loss",
+        "validation_loss",
+        "auroc_photographs",
+        "auroc_rendered",
+    }
+    assert np.isfinite([list(line.values()) for line in told]).all()
+
+
+def test_events_and_curve(finished):
+    result, out = finished
+    events = EventAccumulator(str(out / EVENTS)).Reload()
+    for name in ("training_loss", "validation_loss", "auroc_rendered"):
+        scalars = events.Scalars(name)
+        assert [scalar.step for scalar in scalars] == [1, 2, 3]
+        np.testing.assert_allclose(
+            [scalar.value for scalar in scalars], [each[name] for each in result.history], rtol=1e-6
+        )
+    with Image.open(out / CURVE) as image:
+        image.verify()
+        assert image.format == "PNG"
+
+
+def test_the_best_epoch_is_kept(finished, rows):
+    """ONNX Runtime, on pictures prepared anew, gives that epoch's figures."""
+    result, _ = finished
+    best = result.history[result.best_epoch - 1]
+    assert best["validation_loss"] == min(each["validation_loss"] for each in result.history)
+    held_out = load_data(tiny(), [row for row in rows if row.mark_type != "other"]).validation
+    inputs = np.stack([prepare_pixels(s.pixels, s.inner, 32).tensor for s in held_out])
+    session = onnxruntime.InferenceSession(
+        load_bundle(result.bundle_folder).onnx_bytes(), providers=["CPUExecutionProvider"]
+    )
+    (logits,) = session.run(["logits"], {"relative_density": inputs})
+    targets = np.array([sample.target for sample in held_out])
+    weights = balanced_weights(held_out, 0.5)
+    assert log_loss(logits, targets, 1.0, weights) == pytest.approx(
+        best["validation_loss"], abs=1e-4
+    )
+    photographs = [n for n, s in enumerate(held_out) if not s.drawn and max(s.target[:2]) == 1]
+    assert auroc(targets[photographs, 1], separation(softmax(logits[photographs]))) == (
+        pytest.approx(best["auroc_photographs"])
+    )
+
+
+def test_training_and_validation_share_no_group_and_no_picture(rows):
+    data = load_data(tiny(), [row for row in rows if row.mark_type != "other"])
+    sides = [
+        ({s.group_id for s in side if not s.drawn}, {s.pixels.tobytes() for s in side})
+        for side in (data.training, data.validation)
+    ]
+    for training, validation in zip(*sides, strict=True):
+        assert training
+        assert validation
+        assert not training & validation
+    assert [sum(s.drawn for s in side) for side in (data.training, data.validation)] == [40, 24]
+
+
+def test_progress_is_told_in_steps(rows, tmp_path):
+    totals = {}
+
+    def track(items, description, total=None):
+        totals.setdefault(description, []).append(total)
+        yield from cutting(0)(items, description, total)
+
+    with pytest.raises(CutOffError):
+        fit(tiny(), rows, tmp_path / "run", track=track)
+    assert totals.pop("training") == [EPOCHS * STEPS]
+    assert totals.pop("drawing marks") == [40, 24]
+    assert sum(totals.pop("reading photographs")) == 26
+    assert totals == {}
+
+
+# Cut off and resumed.
+
+
+def test_a_run_cut_off_inside_an_epoch_ends_in_the_same_weights(finished, rows, tmp_path):
+    _, whole = finished
+    out = tmp_path / "run"
+    cut_off(tiny(), rows, out)
+    assert not (out / BUNDLE_FOLDER).exists()
+    assert len((out / METRICS).read_text().splitlines()) == 2
+    steps = []
+
+    def counting(items, description, total=None):
+        for item in items:
+            if description == "training":
+                steps.append(total)
+            yield item
+
+    result = fit(tiny(), rows, out, resume=True, track=counting)
+    assert steps == [(EPOCHS - 1) * STEPS] * (EPOCHS - 1) * STEPS
+    assert same_model(out, whole)
+    assert result.history == finished[0].history
+    events = EventAccumulator(str(out / EVENTS)).Reload()
+    assert [scalar.step for scalar in events.Scalars("training_loss")] == [1, 2, 3]
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from diascope.config import load_config
+from diascope.dataset import read_manifest
+from diascope.training import fit
+fit(load_config(sys.argv[1]), read_manifest(sys.argv[2]).rows, Path(sys.argv[3]))
+"""
+
+
+def toml(settings):
+    lines = [f"{key} = {json.dumps(v)}" for key, v in settings.items() if not isinstance(v, dict)]
+    for name, section in settings.items():
+        if isinstance(section, dict):
+            lines += [f"[{name}]", *(f"{key} = {json.dumps(v)}" for key, v in section.items())]
+    return "\n".join(lines)
+
+
+def test_a_killed_process_is_resumed_to_the_same_weights(finished, rows, tmp_path):
+    _, whole = finished
+    (tmp_path / "tiny.toml").write_text(toml(SETTINGS))
+    out = tmp_path / "run"
+    manifest = rows[0].file.parent / "manifest.csv"
+    command = [sys.executable, "-c", KILLED, tmp_path / "tiny.toml", manifest, out]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None and not (out / METRICS).exists():
+            time.sleep(0.005)
+        os.kill(process.pid, signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert not (out / BUNDLE_FOLDER).exists()
+    fit(tiny(), rows, out, resume=True)
+    assert same_model(out, whole)
+
+
+def test_a_run_cut_off_before_its_bundle_was_saved_only_saves_it(finished, rows, tmp_path):
+    result, whole = finished
+    shutil.copy(whole / CHECKPOINT, tmp_path)
+    shutil.copy(whole / METRICS, tmp_path)
+    resumed = fit(tiny(), rows, tmp_path, resume=True, track=cutting(0))
+    assert resumed.history == result.history
+    assert same_model(tmp_path, whole)
+
+
+@pytest.mark.parametrize(
+    ("settings", "cells"),
+    [
+        ({"learning_rate": 0.02}, {}),
+        ({"patience": 9}, {}),
+        ({}, {"mark_type": BROWN}),
+        ({}, {"source": "web"}),
+        ({}, {"group_id": "alone"}),
+        ({}, {"box": (4.0, 4.0, 40.0, 43.0)}),
+        ({}, {"file": "3.png"}),
+    ],
+)
+def test_a_changed_run_is_not_resumed(finished, rows, tmp_path, settings, cells):
+    shutil.copy(finished[1] / CHECKPOINT, tmp_path)
+    before = files(tmp_path)
+    if "file" in cells:
+        cells = {"file": rows[0].file.with_name(cells["file"])}
+    with pytest.raises(ConfigError, match="changed since"):
+        fit(tiny(**settings), [replace(rows[0], **cells), *rows[1:]], tmp_path, resume=True)
+    assert files(tmp_path) == before
+
+
+def test_without_a_checkpoint_nothing_is_resumed(rows, tmp_path):
+    with pytest.raises(OutputError, match="no checkpoint to resume"):
+        fit(tiny(), rows, tmp_path / "run", resume=True)
+    assert not (tmp_path / "run").exists()
+
+
+class Harmful:
+    def __reduce__(self):
+        return (Path.touch, (Path(os.environ["HARM"]),))
+
+
+def test_a_checkpoint_that_is_none_is_refused_and_never_run(finished, tmp_path, monkeypatch):
+    monkeypatch.setenv("HARM", str(tmp_path / "harm"))
+    whole = (finished[1] / CHECKPOINT).read_bytes()
+    out = tmp_path / "run"
+    out.mkdir()
+    torch.save({"a": 1}, tmp_path / "other.pt")
+    other = (tmp_path / "other.pt").read_bytes()
+    for content in (b"", whole[: len(whole) // 2], other, pickle.dumps(Harmful())):
+        (out / CHECKPOINT).write_bytes(content)
+        with pytest.raises(OutputError, match="not a checkpoint of ours"):
+            fit(tiny(**DRAWN), [], out, resume=True)
+    assert not (tmp_path / "harm").exists()
+
+
+# Outputs.
+
+
+def test_a_finished_run_is_not_replaced_unasked(finished, rows):
+    _, out = finished
+    before = files(out)
+    with pytest.raises(OutputError, match="--overwrite replaces it, --resume goes on with it"):
+        fit(tiny(), rows, out)
+    assert files(out) == before
+
+
+def test_a_file_in_the_way_stays(tmp_path):
+    (tmp_path / "run").write_text("mine")
+    for how in ({}, {"overwrite": True}, {"resume": True}):
+        with pytest.raises(OutputError, match="run"):
+            fit(tiny(**DRAWN), [], tmp_path / "run", **how)
+    assert (tmp_path / "run").read_text() == "mine"
+
+
+def test_a_run_that_cannot_start_leaves_the_former_one(finished, rows, tmp_path):
+    out = Path(shutil.copytree(finished[1], tmp_path / "run"))
+    before = files(out)
+    with pytest.raises(SplitError):
+        fit(tiny(), [row for row in rows if row.mark_type == RED], out, overwrite=True)
+    assert files(out) == before
+
+
+def test_a_run_that_replaces_another_mixes_nothing_in(finished, rows, tmp_path):
+    out = Path(shutil.copytree(finished[1], tmp_path / "run"))
+    model = files(out / BUNDLE_FOLDER)
+    cut_off(tiny(seed=4), rows, out, overwrite=True)
+    assert files(out / BUNDLE_FOLDER) == model  # until a new one is whole
+    assert len((out / METRICS).read_text().splitlines()) == 2
+    events = EventAccumulator(str(out / EVENTS)).Reload()
+    assert [scalar.step for scalar in events.Scalars("training_loss")] == [1]
+
+
+# What decides the weights, and what does not.
+
+
+def metrics_of_one_epoch(config, rows, out):
+    cut_off(config, rows, out)
+    return (out / METRICS).read_text()
+
+
+def test_processes_that_prepare_pictures_change_nothing(finished, rows, tmp_path):
+    first_epoch = "".join((finished[1] / METRICS).read_text().splitlines(keepends=True)[:2])
+    assert metrics_of_one_epoch(tiny(workers=2), rows, tmp_path / "two") == first_epoch
+    assert metrics_of_one_epoch(tiny(seed=4), rows, tmp_path / "seed") != first_epoch
+
+
+def test_a_fit_stops_when_nothing_gets_better(tmp_path):
+    config = tiny(**DRAWN, epochs=40, patience=2, learning_rate=0.5, ema_decay=0.0)
+    result = fit(config, [], tmp_path / "run")
+    assert result.epochs == result.best_epoch + 2 < 40
+    losses = [each["validation_loss"] for each in result.history]
+    assert losses.index(min(losses)) == result.best_epoch - 1
+
+
+def test_it_learns(tmp_path):
+    """Few pictures, seen over and over: what the loss was after one epoch falls by a quarter."""
+    few = {"rendered_count": 24, "epochs": 6, "samples_per_epoch": 16 * 24}
+    config = tiny(**DRAWN, **few, learning_rate=0.03, label_smoothing=0.0)
+    cut_off(config, [], tmp_path / "run", at_step=5 * 24)
+    with (tmp_path / "run" / METRICS).open() as file:
+        losses = [float(line["training_loss"]) for line in csv.DictReader(file)]
+    assert len(losses) == 5
+    assert losses[-1] < 0.75 * losses[0]
+
+
+# Starting from a bundle.
+
+
+def test_a_fit_from_a_bundle_takes_its_shape_weights_and_terms(finished, tmp_path):
+    start = load_bundle(finished[0].bundle_folder)
+    config = tiny(
+        **DRAWN,
+        name="finer",
+        preprocess={"size": 64},
+        network={"widths": [16, 24, 32]},
+        data_licence="Mine.",
+        epochs=1,
+        learning_rate=1e-9,
+        weight_decay=0.0,
+    )
+    result = fit(config, [], tmp_path / "run", init_from=start.folder)
+    finer = load_bundle(result.bundle_folder)
+    assert finer.description.network == start.description.network
+    assert finer.description.preprocessing == start.description.preprocessing
+    assert finer.description.name == "finer"
+    assert f"the weights of tiny {start.digest[:12]}" in finer.description.data.summary
+    # Photographs went into those weights: their terms stay.
+    assert finer.description.data.photographs == 26
+    assert "Mine." in (finer.folder / LICENCE).read_text()
+    assert tiny().data_licence in (finer.folder / LICENCE).read_text()
+    weights = start.weights()
+    for name, values in finer.weights().items():
+        if "running" not in name and "tracked" not in name:
+            np.testing.assert_allclose(values, weights[name], atol=1e-6)
+
+
+def test_a_config_may_name_a_shipped_bundle_to_start_from(finished, rows, tmp_path, monkeypatch):
+    monkeypatch.setattr(bundle, "_shipped_folders", lambda: iter([tmp_path]))
+    shutil.copytree(finished[0].bundle_folder, tmp_path / "rendered")
+    cut_off(tiny(init_from="rendered"), rows, tmp_path / "config")
+    cut_off(tiny(), rows, tmp_path / "call", init_from=finished[0].bundle_folder)
+    told = [(tmp_path / name / METRICS).read_text() for name in ("config", "call")]
+    assert told[0] == told[1]
+    with pytest.raises(ConfigError, match="changed since"):  # without the bundle: another run
+        fit(tiny(), rows, tmp_path / "call", resume=True)
+
+
+def test_a_bundle_that_is_not_whole_is_no_start(finished, tmp_path):
+    start = Path(shutil.copytree(finished[0].bundle_folder, tmp_path / "start"))
+    (start / "weights.safetensors").write_bytes(b"")
+    with pytest.raises(BundleError, match=r"weights\.safetensors"):
+        fit(tiny(**DRAWN), [], tmp_path / "run", init_from=start)
+    assert not (tmp_path / "run").exists()
+
+
+# What cannot be trained.
+
+
+@pytest.mark.parametrize(
+    ("share", "kinds", "told"),
+    [
+        (1.0, [RED, BROWN], "leaves no room for the manifest's photographs"),
+        (0.5, [], "give a manifest with --data"),
+        (0.0, [], "give a manifest with --data"),
+        (0.5, [ManifestLabel.OTHER], "give a manifest with --data"),
+    ],
+)
+def test_shares_must_fit_the_data(rows, tmp_path, share, kinds, told):
+    chosen = [row for row in rows if row.mark_type in kinds]
+    with pytest.raises(ConfigError, match=told):
+        fit(tiny(rendered_share=share), chosen, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("steps", [1, STEPS])
+def test_a_loss_that_is_not_finite_ends_the_fit(tmp_path, steps):
+    """After one step the validation shows it, after more the loss."""
+    config = tiny(**DRAWN, learning_rate=1e30, samples_per_epoch=16 * steps)
+    with pytest.raises(TrainingError, match=r"epoch 1: .*lower train\.learning_rate"):
+        fit(config, [], tmp_path / "run")
+    assert not (tmp_path / "run" / BUNDLE_FOLDER).exists()
+    assert not (tmp_path / "run" / CHECKPOINT).exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA GPU")
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [({"device": "cuda"}, "no CUDA GPU here"), ({"precision": "16-mixed"}, "needs a CUDA GPU")],
+)
+def test_what_needs_a_gpu_is_refused_without_one(tmp_path, settings, told):
+    with pytest.raises(DeviceError, match=told):
+        fit(tiny(**DRAWN, **settings), [], tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_two_ranks_train_one_model(tmp_path):
+    settings = SETTINGS | {"data": SETTINGS["data"] | DRAWN}
+    settings["train"] = SETTINGS["train"] | {"devices": 2, "samples_per_epoch": 64}
+    (tmp_path / "tiny.toml").write_text(toml(settings))
+    (tmp_path / "run.py").write_text(
+        "import sys; from pathlib import Path\n"
+        "from diascope.config import load_config; from diascope.training import fit\n"
+        "result = fit(load_config(sys.argv[1]), [], Path(sys.argv[2]))\n"
+        "print(result.history)\n"
+    )
+    command = [sys.executable, tmp_path / "run.py", tmp_path / "tiny.toml", tmp_path / "run"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    ranks = [line for line in done.stdout.splitlines() if line.startswith("(")]
+    assert len(ranks) == 2
+    assert ranks[0] == ranks[1]
+    assert load_bundle(tmp_path / "run" / BUNDLE_FOLDER).description.name == "tiny"
