@@ -73,6 +73,13 @@ def test_the_reference_is_the_lower_median_of_each_channel(pixels):
     np.testing.assert_array_equal(pixels, before)
 
 
+def test_of_two_halves_the_lower_level_is_the_median():
+    pixels = flat(SKIN)
+    pixels[:32] = MARK
+    reference = prepare_pixels(pixels, None, 64).reference
+    np.testing.assert_array_equal(reference, np.minimum(SKIN, MARK))
+
+
 @settings(max_examples=25)
 @given(skins, st.integers(0, 3), st.booleans())
 def test_a_turned_picture_gives_a_turned_tensor(pixels, turns, mirrored):
