@@ -501,7 +501,7 @@ def _figures_table(figures: Sequence[Figure]) -> str:
 def _gates(description: BundleDescription) -> str:
     gates = description.gates
     return (
-        f"Temperature {description.temperature:.4g}. `neither` from P(neither) "
+        f"Temperature {description.temperature:.4g}. `neither` where likeliest, or from P(neither) "
         f"{gates.neither_threshold:g} on; `unclear` where the likelier of red and brown has less "
         f"than {gates.separation_floor:g} of the two."
     )

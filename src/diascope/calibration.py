@@ -75,13 +75,17 @@ def decide(
 ) -> tuple[Verdict, tuple[GateReason, ...]]:
     """Verdict of one picture's probabilities (3,), and why it declines if it does.
 
+    ``neither`` where it is the likeliest of the three or reaches its threshold; ``unclear`` where
+    neither red nor brown is likely enough beside the other.
+
     Raises:
         ValueError: a probability that is not finite.
     """
     values = np.asarray(probabilities, dtype=np.float64)
     if not np.isfinite(values).all():
         raise ValueError(f"probabilities {values} are not finite")
-    if values[_index(MarkType.NEITHER)] >= gates.neither_threshold:
+    neither = values[_index(MarkType.NEITHER)]
+    if neither >= gates.neither_threshold or neither == values.max():
         return Verdict.NEITHER, (GateReason.NO_MARK,)
     brown = float(separation(values))
     if max(brown, 1.0 - brown) < gates.separation_floor:

@@ -95,7 +95,12 @@ class GateConfig(_Section):
     separation_floor: float = Field(
         0.65, ge=0.5, lt=1.0, description="least P of the likelier of red and brown"
     )
-    neither_threshold: float = Field(0.5, gt=0.0, le=1.0, description="P(neither) that declines")
+    neither_threshold: float = Field(
+        0.5,
+        gt=0.0,
+        le=1.0,
+        description="P(neither) that declines even where it is not the likeliest",
+    )
 
 
 class RunConfig(_Section):

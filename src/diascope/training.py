@@ -558,7 +558,8 @@ def _describe(
     licence = config.data_licence
     if run.start is not None:
         before = run.start.description
-        summary += f", from the weights of {before.name} {run.start.digest[:12]}"
+        digest = before.files[bundles.WEIGHTS][:12]
+        summary += f", from the weights of {before.name} (SHA-256 {digest}...)"
         if before.data.photographs:  # their terms go with the weights
             photographs += before.data.photographs
             licence += f" And, through the weights of {before.name}: {before.data_licence}"
