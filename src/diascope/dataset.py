@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from posixpath import normpath
 
 import numpy as np
 import numpy.typing as npt
@@ -216,7 +217,7 @@ def joined_rows(
         files = track([row.file for row in rows], "looking for copies", len(rows))
         pairs = find_copies(read_picture(file, decode_side=_COPY_SIDE).pixels for file in files)
     paths = [row.path for row in rows]
-    named = [known.get(path, "") for path in paths]
+    named = [known.get(normpath(path), "") for path in paths]
     groups = join_groups(paths, pairs, [row.group_id for row in rows], named)
     return tuple(replace(row, group_id=group) for row, group in zip(rows, groups, strict=True))
 
@@ -227,7 +228,8 @@ def _known_groups(name: str | None, folder: Path | None) -> dict[str, str]:
     path = (folder or Path()) / name
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            return {row["path"]: row["group_id"] for row in csv.DictReader(file, strict=True)}
+            table = csv.DictReader(file, strict=True)
+            return {normpath(row["path"]): row["group_id"] for row in table}
     except (OSError, UnicodeDecodeError, KeyError, csv.Error) as error:
         raise ManifestError(
             f"{path}: not readable as known groups (columns path, group_id): {error}"
@@ -281,12 +283,16 @@ class _Deal:
             )
 
     def hold_out_share(self, groups: Sequence[str], share: float) -> None:
-        """Hold out groups of one stratum until they make up ``share`` of its rows."""
-        wanted = share * sum(len(self._members[group]) for group in groups)
+        """Hold out groups of one stratum until they make up ``share`` of its rows.
+
+        A group that is more than half of them stays in training.
+        """
+        rows = sum(len(self._members[group]) for group in groups)
+        wanted = share * rows
         for group in self._rng.permutation(groups)[: len(groups) - 1]:
             if wanted < 0.5:
                 return
-            if self._can_spare(group):
+            if self._can_spare(group) and len(self._members[group]) <= rows / 2:
                 self._hold_out(str(group))
                 wanted -= len(self._members[group])
 

@@ -625,8 +625,12 @@ def write_rendered(
     """
     _check_folder(out, overwrite)
     draw = partial(_draw_turn, seed=seed, size=size, mark_types=mark_types, contrast=contrast)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        scratch_folder = tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-")
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be written: {error.strerror or error}") from error
+    with scratch_folder as scratch:
         draft = Path(scratch) / out.name
         (draft / _TRUTH if truth else draft).mkdir(parents=True)
         write = partial(_write_one, draw=draw, folder=draft, seed=seed, truth=truth)

@@ -118,7 +118,8 @@ def fit(
         config = _shaped_like(config, start.description)
     rows = trainable(rows)
     _check_shares(config, rows)
-    _check_output(out, resume=resume, overwrite=overwrite)
+    _check_words(config, rows)
+    check_output(out, resume=resume, overwrite=overwrite)
     fabric = _fabric(config)
     data = load_data(config, rows, track=track)
     run = _Run(config, data, fabric, out, start)
@@ -180,8 +181,37 @@ def _start(config: RunConfig, init_from: Path | None) -> bundles.Bundle | None:
 
 
 def _shaped_like(config: RunConfig, start: bundles.BundleDescription) -> RunConfig:
+    """The config with the network and input size of the bundle it starts from.
+
+    Raises:
+        ConfigError: it asks for another network or size.
+    """
+    size_differs = config.preprocess.size != start.preprocessing.size
+    asked = {
+        "network": "network" in config.model_fields_set and config.network != start.network,
+        "preprocess.size": "preprocess" in config.model_fields_set and size_differs,
+    }
+    if any(asked.values()):
+        raise ConfigError(
+            f"{' and '.join(key for key, differs in asked.items() if differs)}: not those of "
+            f"{start.name}, which this run starts from; leave them out, or start from nothing"
+        )
     size = config.preprocess.model_copy(update={"size": start.preprocessing.size})
     return config.model_copy(update={"network": start.network, "preprocess": size})
+
+
+def _check_words(config: RunConfig, rows: Sequence[ManifestRow]) -> None:
+    """Refuse a bundle that would say that no photograph was used when some were."""
+    denied = [
+        key
+        for key in ("intended_use", "data_licence")
+        if rows and "no photograph was used" in getattr(config, key).lower()
+    ]
+    if denied:
+        raise ConfigError(
+            f"{' and '.join(denied)}: this config says that no photograph was used, and there is "
+            "a manifest; use configs/own.toml, or say whose photographs these are"
+        )
 
 
 def _check_shares(config: RunConfig, rows: Sequence[ManifestRow]) -> None:
@@ -198,7 +228,12 @@ def _check_shares(config: RunConfig, rows: Sequence[ManifestRow]) -> None:
         )
 
 
-def _check_output(out: Path, *, resume: bool, overwrite: bool) -> None:
+def check_output(out: Path, *, resume: bool, overwrite: bool) -> None:
+    """Refuse to mix a run into another, or to resume what is not there.
+
+    Raises:
+        OutputError: ``out`` is a file, holds a run already, or none to resume.
+    """
     if resume:
         if not (out / CHECKPOINT).is_file():
             raise OutputError(f"{out}: no checkpoint to resume; start without --resume")
