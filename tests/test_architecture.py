@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "diascope"
 
 # Rooms of one floor do not import each other. A new module gets its floor here.
 FLOORS = [
-    "labels errors progress",
+    "labels errors machine progress",
     "config files image colour",
     "preprocess renderer network calibration metrics quality explain duplicates report guidance",
     "augment baseline bundle export dataset sources",

@@ -30,6 +30,7 @@ from diascope.guidance import (
 )
 from diascope.image import PictureSource, read_picture, source_name
 from diascope.labels import INTENDED_USE, LABEL_ORDER, MarkType, Verdict
+from diascope.machine import available_cores
 from diascope.preprocess import Box, decode_side, prepare
 from diascope.quality import DeclineReason, assess
 
@@ -398,7 +399,7 @@ class _OnnxNetwork:
 
     def __init__(self, bundle: Bundle, threads: int | None) -> None:
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or _cores()
+        options.intra_op_num_threads = threads or available_cores()
         options.inter_op_num_threads = 1
         # Threads that spin between batches would take the cores that decode pictures.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -478,10 +479,3 @@ def _offers_cuda() -> bool:
         return bool(_torch().cuda.is_available())
     except MissingExtraError:
         return False
-
-
-def _cores() -> int:
-    """Processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -8,7 +8,6 @@ is imported when it runs, so that ``diascope predict photo.jpg`` answers within 
 # ruff: noqa: PLC0415 cold start: each command imports what it runs
 
 import json
-import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from diascope.errors import DiascopeError, ImageError, MissingExtraError
 from diascope.files import check_free
 from diascope.guidance import Context
 from diascope.labels import INTENDED_USE, ManifestLabel, Verdict
+from diascope.machine import available_cores
 
 if TYPE_CHECKING:
     from diascope.bundle import Figure
@@ -336,7 +336,7 @@ def score(
 
     scoring.check_output(out, overwrite=overwrite)
     inputs = scoring.read_inputs(source)
-    workers = workers or _cores()
+    workers = workers or available_cores()
     # With several workers, the cores are taken by them.
     threads = None if workers == 1 else 1
     predictor = Predictor.load(
@@ -354,10 +354,6 @@ def score(
     say(f"{out}: {counts.total()} rows ({told}), model {predictor.name}", INTENDED_USE)
     if counts[scoring.Status.UNREADABLE]:
         raise typer.Exit(SOME_UNREADABLE)
-
-
-def _cores() -> int:
-    return os.cpu_count() or 1
 
 
 @app.command(
@@ -651,7 +647,7 @@ def render(
             count,
             seed,
             size,
-            workers=workers or _cores(),
+            workers=workers or available_cores(),
             mark_types=mark_types or (),
             contrast=contrast or CONTRAST_RANGE,
             truth=truth,
