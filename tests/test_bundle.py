@@ -144,11 +144,21 @@ def test_a_missing_file_is_named(folder, name):
         load_bundle(folder)
 
 
-@pytest.mark.parametrize("name", ["notes.txt", "optimizer.pkl", ".hidden"])
+@pytest.mark.parametrize("name", ["notes.txt", "optimizer.pkl", ".hidden", ".DS_Store2"])
 def test_a_stranger_s_file_is_refused(folder, name):
     (folder / name).write_text("")
     with pytest.raises(BundleError, match=rf"{name}: not a file of this bundle"):
         load_bundle(folder)
+
+
+@pytest.mark.parametrize("name", [".DS_Store", "._model.onnx"])
+def test_what_the_finder_leaves_is_ignored_and_goes_with_the_bundle(folder, name):
+    before = load_bundle(folder)
+    (folder / name).write_bytes(b"Bud1")
+    assert load_bundle(folder) == before
+    save(folder, overwrite=True, temperature=2.0)
+    assert load_bundle(folder).description.temperature == 2.0
+    assert names_in(folder.parent) == ["tiny"]
 
 
 def test_a_licence_that_was_not_saved_is_refused(tmp_path):
@@ -188,7 +198,10 @@ def test_a_listed_name_cannot_leave_the_folder(folder, name):
             lambda d: d["preprocessing"].update(optical_density_offset=0.02),
             "this diascope prepares pictures with 0.01",
         ),
-        (lambda d: d["preprocessing"].update(reference="mean"), "reference: .*'median'"),
+        (
+            lambda d: d["preprocessing"].update(reference="mean"),
+            "reference: .*'median_of_coloured_pixels'",
+        ),
         (lambda d: d["files"].pop("model.onnx"), r"lists no digest of model\.onnx"),
         (lambda d: d["files"].update({"model.onnx": "short"}), r"files\.model\.onnx: "),
     ],
@@ -469,7 +482,9 @@ def test_a_checkout_s_bundles_are_found_in_models(installation):
 def test_models_beside_a_wheel_are_not_taken_for_the_shipped_ones(installation):
     root = installation("lib/diascope")
     (root / "models/photos").mkdir(parents=True)
-    with pytest.raises(BundleError, match=r"photos: .*not in the installation;\nreinstall"):
+    with pytest.raises(
+        BundleError, match=r"photos: .*not in the installation;\nuse --model rendered"
+    ):
         resolve_bundle()
 
 

@@ -179,8 +179,7 @@ def resolve_bundle(bundle: str | os.PathLike[str] | None = None) -> Path:
             return folder / name
     raise BundleError(
         f"{name}: this shipped bundle is not in the installation;\n"
-        f"reinstall diascope, train it (diascope train --config configs/{name}.toml), "
-        "or give a bundle's folder"
+        "use --model rendered or a bundle's folder; in a checkout, make models"
     )
 
 
@@ -225,7 +224,12 @@ def _check_names(folder: Path, listed: Mapping[str, str]) -> None:
 
 
 def _entries(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in folder.iterdir())
+    return sorted(entry.name for entry in folder.iterdir() if not _is_finder_s(entry))
+
+
+def _is_finder_s(entry: Path) -> bool:
+    """True for what the Finder of macOS leaves in any folder it shows or copies."""
+    return entry.is_file() and (entry.name == ".DS_Store" or entry.name.startswith("._"))
 
 
 def _read_verified(file: Path, expected: str) -> bytes:
@@ -444,6 +448,8 @@ def _discard(folder: Path) -> None:
     for name in (DESCRIPTION, *_KNOWN):
         (folder / name).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
+        for entry in filter(_is_finder_s, list(folder.iterdir())):
+            entry.unlink()
         folder.rmdir()
 
 
