@@ -22,7 +22,7 @@ help:
 	@echo 'make check    lint, formatting and types; changes nothing'
 	@echo 'make fix      mend what lint and formatting can mend'
 	@echo 'make sample   draw data/sample again'
-	@echo 'make models   train both shipped models again, with their figures: hours'
+	@echo 'make models   train both shipped models again, with their figures: half an hour'
 	@echo 'make clean    remove caches, builds and the demo run; $(VENV) and other runs stay'
 
 venv: $(INSTALLED)
@@ -65,7 +65,7 @@ sample: $(INSTALLED)
 models: models-rendered models-photos
 
 models-rendered: $(INSTALLED)
-	@printf '\n%s\n' 'rendered 1/2: train on drawn marks, about ten minutes on two cores.'
+	@printf '\n%s\n' 'rendered 1/2: train on drawn marks, about four minutes on two cores.'
 	@$(DIASCOPE) train --config configs/rendered.toml --out runs/rendered --overwrite
 	@printf '\n%s\n' 'rendered 2/2: measure on photographs, none of which it saw: a minute.'
 	@$(DIASCOPE) evaluate --model runs/rendered/bundle --data $(PHOTOS) \
@@ -74,7 +74,7 @@ models-rendered: $(INSTALLED)
 	@$(DIASCOPE) model verify models/rendered
 
 models-photos: $(INSTALLED)
-	@printf '\n%s\n' 'photos 1/3: train on photographs and drawn marks, about twelve minutes on two cores.'
+	@printf '\n%s\n' 'photos 1/3: train on photographs and drawn marks, about two minutes on two cores.'
 	@$(DIASCOPE) train --config configs/photos.toml --data $(PHOTOS) --out runs/photos --overwrite
 	@printf '\n%s\n' 'photos 2/3: cross-validate by groups, five times the training.'
 	@$(DIASCOPE) cross-validate --config configs/photos.toml --data $(PHOTOS) --by group --folds 5 \

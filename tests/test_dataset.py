@@ -154,7 +154,7 @@ def test_what_is_no_file_does_not_exist(tmp_path, name):
     assert "path does not exist" in fault(manifest(tmp_path, [name, "neither", "", "", ""]))
 
 
-@pytest.mark.parametrize("again", ["a.png", "./a.png", "in/../a.png"])
+@pytest.mark.parametrize("again", ["a.png", "./a.png", ".//a.png"])
 def test_the_same_picture_twice_is_refused(tmp_path, again):
     picture(tmp_path)
     (tmp_path / "in").mkdir()
@@ -457,3 +457,34 @@ def test_weights_are_probabilities(cells, share):
     drawn = np.array([each.drawn for each in samples])
     if drawn.any() and not drawn.all():
         assert weights[drawn].sum() == pytest.approx(share)
+
+
+def test_a_path_out_of_the_folder_is_refused(tmp_path):
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    Image.new("RGB", (40, 40)).save(tmp_path / "outside.png")
+    head = "path,mark_type,condition,source,group_id\n"
+    for path in ("../outside.png", str(tmp_path / "outside.png")):
+        (inside / "m.csv").write_text(f"{head}{path},neither,,s,g\n")
+        with pytest.raises(ManifestError, match="leads out of the manifest's folder"):
+            read_manifest(inside / "m.csv")
+
+
+def test_known_groups_match_however_a_path_is_written(tmp_path):
+    for name in ("a", "b"):
+        Image.new("RGB", (40, 40)).save(tmp_path / f"{name}.png")
+    rows = "./a.png,neither,,s,g\nb.png,neither,,s,h\n"
+    (tmp_path / "m.csv").write_text("path,mark_type,condition,source,group_id\n" + rows)
+    (tmp_path / "known.csv").write_text("path,group_id\na.png,p\n./b.png,p\n")
+    config = DataConfig(groups="known.csv", join_copies=False)
+    joined = joined_rows(read_manifest(tmp_path / "m.csv").rows, config, config_folder=tmp_path)
+    assert len({row.group_id for row in joined}) == 1
+
+
+def test_a_group_that_is_most_of_a_class_stays_in_training():
+    many = [row(f"r{i}", RED, group="big") for i in range(99)]
+    few = [row("r-alone", RED, group="small")]
+    brown = [row(f"b{i}", BROWN, group=f"b{i}") for i in range(20)]
+    for seed in range(8):
+        training, _ = split_by_group([*many, *few, *brown], 0.15, seed)
+        assert sum(each.group_id == "big" for each in training) == 99

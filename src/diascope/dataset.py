@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from posixpath import normpath
 
 import numpy as np
 import numpy.typing as npt
@@ -141,6 +140,8 @@ _UNKNOWN_LABEL = f"unknown mark_type (known: {', '.join(ManifestLabel)})"
 def _fault(fields: dict[str, str], folder: Path, seen: set[str]) -> str | None:
     if fields["mark_type"] not in list(ManifestLabel):
         return _UNKNOWN_LABEL
+    if Path(fields["path"]).is_absolute() or ".." in Path(fields["path"]).parts:
+        return "path leads out of the manifest's folder (keep the manifest above its pictures)"
     if not fields["path"] or not _is_file(folder / fields["path"]):
         return "path does not exist (paths are relative to the manifest)"
     if os.path.normpath(fields["path"]) in seen:
@@ -217,7 +218,7 @@ def joined_rows(
         files = track([row.file for row in rows], "looking for copies", len(rows))
         pairs = find_copies(read_picture(file, decode_side=_COPY_SIDE).pixels for file in files)
     paths = [row.path for row in rows]
-    named = [known.get(normpath(path), "") for path in paths]
+    named = [known.get(os.path.normpath(path), "") for path in paths]
     groups = join_groups(paths, pairs, [row.group_id for row in rows], named)
     return tuple(replace(row, group_id=group) for row, group in zip(rows, groups, strict=True))
 
@@ -229,7 +230,7 @@ def _known_groups(name: str | None, folder: Path | None) -> dict[str, str]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             table = csv.DictReader(file, strict=True)
-            return {normpath(row["path"]): row["group_id"] for row in table}
+            return {os.path.normpath(row["path"]): row["group_id"] for row in table}
     except (OSError, UnicodeDecodeError, KeyError, csv.Error) as error:
         raise ManifestError(
             f"{path}: not readable as known groups (columns path, group_id): {error}"
