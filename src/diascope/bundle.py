@@ -11,6 +11,7 @@ import ctypes
 import errno
 import hashlib
 import os
+import re
 import secrets
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -101,7 +102,9 @@ class Preprocessing(_Part):
 class TrainingData(_Part):
     """What the weights learnt from."""
 
-    digest: Sha256 | None = Field(description="of the manifest; None where nothing but renderings")
+    digest: Sha256 | None = Field(
+        description="of the photographs as read: pixels, targets, sources, groups; None: without"
+    )
     summary: Words
     rendered: int = Field(ge=0)
     photographs: int = Field(ge=0)
@@ -456,9 +459,9 @@ def _discard(folder: Path) -> None:
 def model_card(description: BundleDescription) -> str:
     """Write the card a reader sees first, in Markdown, from the description alone."""
     sections = {
+        "Intended use": _paragraph(description.intended_use),
         "What it does": _DOES,
         "What it cannot do": _CANNOT,
-        "Intended use": _paragraph(description.intended_use),
         "Learnt from": _learnt_from(description),
         "Figures": _figures_table(description.figures),
         "Gates": _gates(description),
@@ -483,11 +486,12 @@ _CANNOT = (
 
 def _learnt_from(description: BundleDescription) -> str:
     data = description.data
-    digest = f"manifest SHA-256 `{data.digest}`" if data.digest else "no manifest"
+    as_read = "SHA-256 of the photographs as read (pixels, targets, sources, groups)"
+    digest = f"- {as_read}: `{data.digest}`\n" if data.digest else ""
     return (
         f"{_paragraph(data.summary)}\n\n"
         f"- rendered pictures: {data.rendered}\n"
-        f"- photographs: {data.photographs} ({digest})\n"
+        f"- photographs: {data.photographs}\n{digest}"
         f"- licence of the data: {_paragraph(description.data_licence)}"
     )
 
@@ -495,13 +499,16 @@ def _learnt_from(description: BundleDescription) -> str:
 def _figures_table(figures: Sequence[Figure]) -> str:
     if not figures:
         return "None measured yet."
+    commands = list(dict.fromkeys(_paragraph(figure.command) for figure in figures))
+    number = {command: place for place, command in enumerate(commands, start=1)}
     rows = [
         f"| {_cell(figure.name)} | {figure.value:.3f} | {figure.low:.3f} to {figure.high:.3f} "
-        f"| {figure.n} | {_cell(figure.data)} | `{_cell(figure.command)}` |"
+        f"| {figure.n} | {_cell(figure.data)} | {number[_paragraph(figure.command)]} |"
         for figure in figures
     ]
-    head = "| figure | value | 95 % interval | n | data | command |\n| - | -: | :-: | -: | - | - |"
-    return "\n".join([head, *rows])
+    head = "| figure | value | 95 % interval | n | data | command |\n| - | -: | :-: | -: | - | -: |"
+    listed = [f"{place}. {_code(command)}" for command, place in number.items()]
+    return "\n".join([head, *rows, "", "Commands:", "", *listed])
 
 
 def _gates(description: BundleDescription) -> str:
@@ -532,3 +539,10 @@ def _paragraph(text: str) -> str:
 
 def _cell(text: str) -> str:
     return _paragraph(text).replace("|", "\\|").replace("`", "'")
+
+
+def _code(text: str) -> str:
+    """Words as they are, between more backticks than they hold in a row (CommonMark 6.1)."""
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    space = " " if text.startswith("`") or text.endswith("`") else ""
+    return f"{fence}{space}{text}{space}{fence}"
