@@ -8,18 +8,22 @@ import subprocess
 import sys
 import tomllib
 from contextlib import suppress
+from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from rich.console import Console
 from typer.main import get_command
 from typer.testing import CliRunner
 
 from diascope import Predictor
 from diascope.bundle import load_bundle, model_card
 from diascope.cli import app
+from diascope.cli.display import prediction_panel
 from diascope.cli.terminal import printable, tracking
 from diascope.errors import UnreadableReason
 from diascope.guidance import combine, load_pack
@@ -115,6 +119,8 @@ class TestHelp:
         "nonsense",
         "predict",
         "predict a.png --json --table",
+        ["predict", "a.png", ""],
+        ["predict", "--table", ""],
         "predict a.png b.png --box 1,2,3,4",
         "predict a.png --box 1,2,3",
         "predict a.png --box 9,2,3,4",
@@ -135,7 +141,7 @@ class TestHelp:
     ],
 )
 def test_a_command_line_that_is_none_gives_status_two(line):
-    result = diascope(*line.split(), status=2)
+    result = diascope(*(line.split() if isinstance(line, str) else line), status=2)
     assert "Usage: diascope" in result.stderr
     assert not result.stdout
 
@@ -228,6 +234,23 @@ class TestPredict:
         options = ["--model", untrained_bundle, "--device", "cuda"]
         shown = diascope("predict", pictures[0], *options, status=1)
         assert shown.stderr.startswith("Error: device cuda: ")
+
+
+@pytest.mark.parametrize("verdict", Verdict)
+def test_no_verdict_is_shown_as_an_all_clear(predictor, pictures, verdict):
+    told = replace(predictor.predict(pictures[0]), verdict=verdict)
+    shown = Console(
+        width=200, record=True, file=StringIO(), color_system="standard", force_terminal=True
+    )
+    shown.print(prediction_panel("a.png", told))
+    text = shown.export_text(styles=True)
+    assert "\x1b[1;32m" not in text  # green
+    words = {
+        Verdict.ERYTHEMATOUS: "looks like a red mark",
+        Verdict.HYPERPIGMENTED: "looks like a brown mark",
+        Verdict.NEITHER: "that rules nothing out",
+    }
+    assert words.get(verdict, "cannot be") in text
 
 
 class TestPredictTable:
@@ -368,6 +391,28 @@ class TestEvaluate:
             (each.name, each.data, each.value) for each in figures
         }
 
+    def test_the_command_on_the_card_tells_nothing_of_the_machine(
+        self, folder, bundle, tmp_path, monkeypatch
+    ):
+        command = ["evaluate", "--model", bundle, f"--data={folder / 'manifest.csv'}", "--card"]
+        command += ["--out", tmp_path / "evaluation"]
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["/opt/bin/diascope", *map(str, command)])
+        diascope(*command)
+        told = (
+            "diascope evaluate --model bundle --data=pictures/manifest.csv --card --out evaluation"
+        )
+        assert {each.command for each in load_bundle(bundle).description.figures} == {told}
+        card = (bundle / "MODEL_CARD.md").read_text()
+        assert str(tmp_path) not in card
+        assert str(folder.parent) not in card
+
+    def test_a_file_for_a_folder_is_said_before_the_work(self, untrained_bundle, tmp_path):
+        (tmp_path / "file").write_text("precious")
+        command = ["evaluate", "--model", untrained_bundle, "--data", tmp_path / "none.csv"]
+        shown = diascope(*command, "--out", tmp_path / "file", "--overwrite", status=1)
+        assert shown.stderr == f"Error: {tmp_path / 'file'}: this is a file; give a folder\n"
+
     def test_an_evaluation_that_exists_is_kept(self, folder, untrained_bundle, tmp_path):
         (tmp_path / "evaluation.json").write_text("precious")
         command = ["evaluate", "--model", untrained_bundle, "--data", folder / "manifest.csv"]
@@ -421,6 +466,19 @@ class TestTrain:
         diascope("predict", pictures[0], "--model", saved)
         again = ["train", "--config", repo_root / "configs/smoke.toml", "--out", tmp_path / "run"]
         assert "--overwrite" in diascope(*again, status=1).stderr
+
+    def test_a_run_that_exists_is_refused_before_the_photographs_are_looked_at(
+        self, repo_root, tmp_path
+    ):
+        pytest.importorskip("lightning")
+        (tmp_path / "bundle").mkdir()
+        shown = diascope(
+            *("train", "--config", repo_root / "configs/smoke.toml", "--out", tmp_path),
+            *("--data", tmp_path / "none.csv"),
+            status=1,
+        )
+        assert "--overwrite" in shown.stderr
+        assert "none.csv" not in shown.stderr
 
     def test_cross_validation_refuses_a_source_that_is_not_there(self, repo_root, folder, tmp_path):
         pytest.importorskip("sklearn")

@@ -50,6 +50,12 @@ def test_words_say_what_the_note_means(cell):
     )
 
 
+@pytest.mark.parametrize("answer", [None, True, False])
+def test_seeing_no_mark_is_no_all_clear(answer):
+    words = combine(NEITHER, answer).words
+    assert words.startswith("diascope sees no red or brown mark; that rules nothing out.")
+
+
 @pytest.mark.parametrize("answer", ["no", "yes", 0, 1])
 def test_an_answer_that_is_no_answer_is_refused(answer):
     with pytest.raises(GuidanceError, match="give True, False or None"):

@@ -14,8 +14,10 @@ def check_free(file: Path, overwrite: bool) -> None:
     """Refuse to replace a file unasked.
 
     Raises:
-        OutputError: it exists and ``overwrite`` is False.
+        OutputError: it exists and ``overwrite`` is False, or its folder is a file.
     """
+    if file.parent.exists() and not file.parent.is_dir():
+        raise OutputError(f"{file.parent}: this is a file; give a folder")
     if file.exists() and not overwrite:
         raise OutputError(f"{file}: exists already; use --overwrite or give another folder")
 

@@ -8,6 +8,8 @@ is imported when it runs, so that ``diascope predict photo.jpg`` answers within 
 # ruff: noqa: PLC0415 cold start: each command imports what it runs
 
 import json
+import os
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -244,6 +246,8 @@ def predict(
 
     if as_json and as_table:
         raise typer.BadParameter("--json and --table exclude each other")
+    if "" in images:
+        raise typer.BadParameter("the name of a picture is empty; name a file")
     if box is not None and len(images) > 1:
         raise typer.BadParameter("--box belongs to one picture; give one, or a manifest to score")
     inputs = listed_inputs(
@@ -409,6 +413,7 @@ def train(
     from diascope.bundle import resolve_bundle
 
     out = out or Path("runs") / run.name
+    training.check_output(out, resume=resume, overwrite=overwrite)
     with tracking() as track:
         rows: Sequence[dataset.ManifestRow] = ()
         if data is not None:
@@ -437,8 +442,26 @@ def _run_config(file: Path, settings: Sequence[str] | None, device: str | None) 
 
 
 def _command() -> str:
-    """The command line as it was given, for the record."""
-    return shlex.join(["diascope", *sys.argv[1:]])
+    """The command line for the record, which is published: no path says whose machine it was."""
+    return shlex.join(["diascope", *map(_published, sys.argv[1:])])
+
+
+def _published(argument: str) -> str:
+    if Path(argument).is_absolute():
+        return _without_machine(argument)
+    # A path may stand behind --option= or in a setting's quotes.
+    return "".join(
+        _without_machine(part) if Path(part).is_absolute() else part
+        for part in re.split("([=\"'])", argument)
+    )
+
+
+def _without_machine(name: str) -> str:
+    """An absolute path from here on, or its last two parts where it leads elsewhere."""
+    path = Path(os.path.normpath(name))
+    if path.is_relative_to(Path.cwd()):
+        return str(path.relative_to(Path.cwd()))
+    return str(Path(*path.parts[1:][-2:]))
 
 
 Card = Annotated[

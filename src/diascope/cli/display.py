@@ -23,14 +23,14 @@ _STYLES = {
     Verdict.ERYTHEMATOUS: "bold red",
     Verdict.HYPERPIGMENTED: "bold yellow",
     Verdict.UNCLEAR: "bold cyan",
-    Verdict.NEITHER: "bold green",
+    Verdict.NEITHER: "bold",
     Verdict.NOT_ASSESSABLE: "bold magenta",
 }
 _WORDS = {
-    Verdict.ERYTHEMATOUS: "a red mark",
-    Verdict.HYPERPIGMENTED: "a brown mark",
+    Verdict.ERYTHEMATOUS: "looks like a red mark",
+    Verdict.HYPERPIGMENTED: "looks like a brown mark",
     Verdict.UNCLEAR: "red or brown cannot be told",
-    Verdict.NEITHER: "skin without such a mark",
+    Verdict.NEITHER: "no red or brown mark seen; that rules nothing out",
     Verdict.NOT_ASSESSABLE: "the picture cannot be judged",
 }
 _TABLE_CLAIMS = 2  # lines of guidance per picture in a table

@@ -36,7 +36,8 @@ class GlassTest:
 
 
 _RED, _BROWN, _UNCLEAR = Verdict.ERYTHEMATOUS, Verdict.HYPERPIGMENTED, Verdict.UNCLEAR
-_NO_MARK = "The photograph shows no red or brown mark; a glass test does not change that."
+_NO_MARK = "diascope sees no red or brown mark; that rules nothing out."
+_NO_MARK_STILL = f"{_NO_MARK} A glass test does not change that."
 _NOT_JUDGED = "The photograph could not be judged; a glass test does not change that."
 
 _TABLE: dict[tuple[Verdict, bool | None], GlassTest] = {
@@ -87,11 +88,9 @@ _TABLE: dict[tuple[Verdict, bool | None], GlassTest] = {
         "The photograph does not tell red from brown; the mark does not fade under glass, "
         "and that answer alone decides for brown.",
     ),
-    (Verdict.NEITHER, None): GlassTest(
-        Verdict.NEITHER, GlassNote.NOT_DONE, "The photograph shows no red or brown mark."
-    ),
-    (Verdict.NEITHER, True): GlassTest(Verdict.NEITHER, GlassNote.NOT_USED, _NO_MARK),
-    (Verdict.NEITHER, False): GlassTest(Verdict.NEITHER, GlassNote.NOT_USED, _NO_MARK),
+    (Verdict.NEITHER, None): GlassTest(Verdict.NEITHER, GlassNote.NOT_DONE, _NO_MARK),
+    (Verdict.NEITHER, True): GlassTest(Verdict.NEITHER, GlassNote.NOT_USED, _NO_MARK_STILL),
+    (Verdict.NEITHER, False): GlassTest(Verdict.NEITHER, GlassNote.NOT_USED, _NO_MARK_STILL),
     (Verdict.NOT_ASSESSABLE, None): GlassTest(
         Verdict.NOT_ASSESSABLE, GlassNote.NOT_DONE, "The photograph could not be judged."
     ),
