@@ -410,6 +410,12 @@ def test_boxes_answers_and_contexts_go_with_their_picture(predictor):
     assert together[0].class_probabilities != pytest.approx(boxed.class_probabilities, abs=1e-5)
 
 
+def test_boxes_may_be_an_array(predictor):
+    boxes = [(20, 20, 70, 70), (10, 10, 50, 60)]
+    listed = predictor.predict_batch([picture(1), picture(2)], boxes=boxes)
+    assert predictor.predict_batch([picture(1), picture(2)], boxes=np.array(boxes)) == listed
+
+
 @pytest.mark.parametrize("name", ["boxes", "blanches", "contexts"])
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_as_many_of_each_as_pictures(predictor, name, count):

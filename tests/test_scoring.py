@@ -151,7 +151,11 @@ class TestReadingAManifest:
             ("path\n/etc/passwd\n", "points outside"),
             ("path,blanches\na.png,perhaps\n", "blanches is 'perhaps'"),
             ("path,contexts\na.png,pregnant\n", "'pregnant' is no context"),
-            ("path,left,top,right,bottom\na.png,1,2,3\n", "box is not four numbers"),
+            ("path,left,top,right,bottom\na.png,1,2,3,\n", "box is not four numbers"),
+            ("path,left,top,right,bottom\na.png,1,2,3\n", "not as many fields as columns"),
+            ("path,blanches\na.png,yes,no\n", "not as many fields as columns"),
+            ("id,path\n1\n", "not as many fields as columns"),
+            ("path,blanches,blanches\na.png,yes,no\n", "column blanches stands twice"),
             ("path,left,top,right,bottom\na.png,9,2,3,4\n", "box is not four numbers"),
             ('path\n"a.png\n', "not readable as a CSV manifest"),
         ],
@@ -398,6 +402,17 @@ class TestWriteCsv:
         assert out.read_text() == "precious"
         self.written(predictor, mixed(gallery, 0), out, overwrite=True)
         assert out.read_text().startswith("id,path,")
+
+    def test_what_stands_beside_an_earlier_file_is_kept_too(self, predictor, tmp_path):
+        beside = tmp_path / "rows.meta.json"
+        beside.write_text("precious")
+        with pytest.raises(OutputError, match=r"rows\.meta\.json: exists already; use --overwrite"):
+            self.written(predictor, [], tmp_path / "rows.csv")
+        assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [
+            ("rows.meta.json", "precious")
+        ]
+        self.written(predictor, [], tmp_path / "rows.csv", overwrite=True)
+        assert json.loads(beside.read_text())["columns"] == list(COLUMNS)
 
     @pytest.mark.parametrize("name", ["rows", "rows.parquet", "folder.csv"])
     def test_what_cannot_be_written_is_said_before_the_work(self, tmp_path, name):

@@ -352,9 +352,9 @@ def _requests(
         _Request(image, _checked_box(box), answer, read_contexts(words))
         for image, box, answer, words in zip(
             images,
-            boxes or [None] * count,
-            blanches or [None] * count,
-            contexts or [()] * count,
+            [None] * count if boxes is None else boxes,
+            [None] * count if blanches is None else blanches,
+            [()] * count if contexts is None else contexts,
             strict=True,
         )
     ]

@@ -118,7 +118,8 @@ def read_inputs(path: Path | str, *, labelled: bool = False) -> tuple[ScoreInput
     is found out when they are scored.
 
     Raises:
-        ManifestError: nothing there, no pictures, no column ``path``, or values that are none.
+        ManifestError: nothing there, no pictures, no column ``path``, a column twice, a row of
+            another length than the header, or values that are none.
     """
     path = Path(path)
     inputs = tuple(_folder_inputs(path) if path.is_dir() else _manifest_inputs(path, labelled))
@@ -175,29 +176,43 @@ def _manifest_inputs(path: Path, labelled: bool) -> Iterator[ScoreInput]:
     inputs = []
     for line, cells in _manifest_cells(path):
         try:
-            inputs.append(_input(cells, path.parent, labelled))
+            inputs.append(_input(_whole(cells), path.parent, labelled))
         except ValueError as error:
-            faults.setdefault(str(error), []).append(f"line {line} {cells['path']}".strip())
+            where = f"line {line} {cells['path'] or ''}".strip()
+            faults.setdefault(str(error), []).append(where)
     if faults:
         raise ManifestError(_tell(faults, path))
     return iter(inputs)
 
 
-def _manifest_cells(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+def _manifest_cells(path: Path) -> Iterator[tuple[int, dict[str | Any, str | Any]]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             table = csv.DictReader(file, strict=True)
-            if "path" not in (table.fieldnames or ()):
-                raise ManifestError(
-                    f"{path}: column path is missing; it holds file names relative to the manifest"
-                )
+            _check_columns(table.fieldnames or (), path)
             for cells in table:
-                stripped = {key: (text or "").strip() for key, text in cells.items() if key}
-                yield table.line_num, stripped
+                yield table.line_num, cells
     except FileNotFoundError:
         raise ManifestError(f"{path}: no such folder or manifest; check the path") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ManifestError(f"{path}: not readable as a CSV manifest: {error}") from error
+
+
+def _check_columns(columns: Sequence[str], path: Path) -> None:
+    if "path" not in columns:
+        raise ManifestError(
+            f"{path}: column path is missing; it holds file names relative to the manifest"
+        )
+    twice = [name for name, count in Counter(columns).items() if count > 1]
+    if twice:
+        raise ManifestError(f"{path}: column {', '.join(twice)} stands twice; remove one")
+
+
+def _whole(cells: Mapping[str | Any, str | Any]) -> dict[str, str]:
+    # csv puts surplus fields under None, and None for those that are missing.
+    if None in cells or None in cells.values():
+        raise ValueError("not as many fields as columns (a field that holds a comma needs quotes)")
+    return {name: text.strip() for name, text in cells.items()}
 
 
 def _input(cells: Mapping[str, str], folder: Path, labelled: bool) -> ScoreInput:
@@ -395,16 +410,22 @@ def check_output(out: Path | str, *, overwrite: bool = False) -> Path:
     """Refuse an output before the work is done rather than after.
 
     Raises:
-        OutputError: it exists and ``overwrite`` is False, is a folder, or does not end in .csv.
+        OutputError: it or its ``.meta.json`` exists and ``overwrite`` is False, it is a folder,
+            or it does not end in .csv.
     """
     out = Path(out)
     if out.suffix.lower() != ".csv":
         raise OutputError(f"{out}: rows are written as CSV; give a name that ends in .csv")
     if out.is_dir():
         raise OutputError(f"{out}: this is a folder; give the name of a file")
-    if out.exists() and not overwrite:
-        raise OutputError(f"{out}: exists already; use --overwrite or give another name")
+    for file in (out, _beside(out)):
+        if file.exists() and not overwrite:
+            raise OutputError(f"{file}: exists already; use --overwrite or give another name")
     return out
+
+
+def _beside(out: Path) -> Path:
+    return out.with_suffix(".meta.json")
 
 
 def metadata(predictor: Predictor) -> dict[str, Any]:
@@ -438,7 +459,7 @@ def write_csv(
     counts: Counter[Status] = Counter()
     # backslashreplace: a file name need not be text.
     text = partial(written_whole, mode="x", encoding="utf-8", errors="backslashreplace", newline="")
-    with text(out) as file, text(out.with_suffix(".meta.json")) as beside:
+    with text(out) as file, text(_beside(out)) as beside:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(COLUMNS)
         for row in rows:
