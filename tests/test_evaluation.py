@@ -109,6 +109,8 @@ class TestSection:
             (MeasureName.ACCURACY_DECIDED, 3 / 4, 4),
             # Likeliest class: red 2 of 4, brown 1 of 2 (a tie goes to the first), neither 0 of 1.
             (MeasureName.BALANCED_ACCURACY, (2 / 4 + 1 / 2 + 0) / 3, 7),
+            (MeasureName.DECLINED_OF_OTHER, 1 / 2, 2),
+            (MeasureName.NEITHER_CALLED_NEITHER, 0 / 1, 1),
         ],
     )
     def test_by_hand(self, name, value, n):
@@ -132,9 +134,38 @@ class TestSection:
         assert {each.value for each in found.measures.values()} == {None}
         assert {each.note for each in found.measures.values()} == {"no value: no rows"}
 
-    def test_other_and_mixed_enter_no_figure(self):
+    def test_other_enters_one_figure_and_mixed_none(self):
         figures = section("all", self.rows, 0).measures
-        assert figures == section("all", self.rows[:7], 0).measures
+        without = section("all", self.rows[:7], 0).measures
+        differ = {name for name in MeasureName if figures[name] != without[name]}
+        assert differ == {MeasureName.DECLINED_OF_OTHER}
+        assert figures == section("all", self.rows[:9], 0).measures
+
+    @pytest.mark.parametrize(
+        ("verdict", "declined"),
+        [
+            (Verdict.UNCLEAR, 1),
+            (Verdict.NEITHER, 1),
+            (Verdict.NOT_ASSESSABLE, 1),
+            (Verdict.ERYTHEMATOUS, 0),
+            (Verdict.HYPERPIGMENTED, 0),
+        ],
+    )
+    def test_a_lesion_is_declined_by_every_verdict_without_a_colour(self, verdict, declined):
+        measures = section("all", [judged(OTHER, verdict, 0.4, 0.4)], 0).measures
+        assert measures[MeasureName.DECLINED_OF_OTHER].value == declined
+
+    @pytest.mark.parametrize("name", [OTHER, NEITHER])
+    def test_what_is_to_decline_is_drawn_by_groups(self, name):
+        verdicts = (Verdict.NEITHER, Verdict.ERYTHEMATOUS)
+        rows = [judged(name, verdicts[n % 2], 0.4, 0.1, group=f"g{n}") for n in range(10)] * 4
+        alone = [row.model_copy(update={"group_id": str(n)}) for n, row in enumerate(rows)]
+        measured = MeasureName.DECLINED_OF_OTHER
+        if name is NEITHER:
+            measured = MeasureName.NEITHER_CALLED_NEITHER
+        found, of_rows = (section("all", each, 0).measures[measured] for each in (rows, alone))
+        assert (found.value, found.n, found.groups) == (0.5, 40, 10)
+        assert found.high - found.low > 1.5 * (of_rows.high - of_rows.low)
 
     def test_few_rows_are_marked(self):
         few = section("all", self.rows, 0).measures[MeasureName.AUROC]
@@ -201,7 +232,7 @@ class TestEvaluate:
 
     def test_names_model_and_data_but_no_folder_of_the_machine(self, report, predictor, manifest):
         assert (report.model, report.model_digest) == ("untrained", predictor.bundle.digest)
-        assert report.data == f"{manifest.path.parent.name}/manifest.csv"
+        assert report.data == f"{manifest.path.parent.name}/manifest.csv {manifest.digest[:8]}"
         assert report.data_digest == manifest.digest
         assert str(manifest.path.parent.parent) not in report.model_dump_json()
 
@@ -243,7 +274,7 @@ class TestOutput:
 
     def test_a_file_in_the_folders_place_is_named(self, report, tmp_path):
         (tmp_path / "taken").write_text("mine")
-        with pytest.raises(OutputError, match="cannot be written"):
+        with pytest.raises(OutputError, match="taken: "):
             evaluation.write_report(report, tmp_path / "taken")
 
     def test_table_has_a_line_for_all_and_for_every_source(self, report):
@@ -260,6 +291,28 @@ class TestOutput:
         assert lines[0][2] == f"{auroc.value:.3f} [{auroc.low:.3f}, {auroc.high:.3f}]"
         assert lines[1][2] == "-"
         assert lines[1][4].endswith("(few)")
+
+    def test_notes_say_how_often_what_is_to_decline_was_declined(self, report):
+        measures = report.overall.measures
+        other, neither = (measures[name] for name in evaluation.DECLINING)
+        assert evaluation.notes(report)[:2] == [
+            f"declined of other: {evaluation.cell(other)}, 1 rows",
+            f"neither called neither: {evaluation.cell(neither)}, 16 rows",
+        ]
+        _, _, ward = report.sources
+        said = evaluation.declining_notes(ward)
+        assert said[1] == "neither called neither: no value: no rows"
+
+    def test_another_manifest_of_the_same_name_has_another_name(self, tmp_path):
+        picture = render(1, 21, 64).pixels
+        names = []
+        for number, label in enumerate((RED, BROWN)):
+            folder = tmp_path / str(number) / "photos"
+            folder.mkdir(parents=True)
+            rows = [(label, "clinic", "", picture, None)]
+            names.append(evaluation.data_name(write_manifest(folder, rows)))
+        assert names[0] != names[1]
+        assert {name.split(" ")[0] for name in names} == {"photos/manifest.csv"}
 
     def test_figures_leave_out_what_has_no_value(self, report):
         figures = evaluation.figures_of(report, "diascope evaluate")

@@ -1,8 +1,8 @@
 """Figures of a saved bundle, measured through ``Predictor``, overall and per source.
 
 Red against brown is judged by the separation, P(hyperpigmented | erythematous or hyperpigmented):
-hyperpigmented is the positive class and called from 0.5 on. Rows marked ``other`` or ``mixed`` are
-counted by verdict and enter no other figure.
+hyperpigmented is the positive class and called from 0.5 on. Of rows marked ``other`` the share
+declined is measured; rows marked ``mixed`` are counted by verdict and enter no figure.
 """
 
 from collections import Counter
@@ -58,6 +58,10 @@ class MeasureName(StrEnum):
     """Share of those verdicts that are right."""
     ECE = "ece"
     """Expected calibration error of the likeliest of the three classes."""
+    DECLINED_OF_OTHER = "declined_of_other"
+    """Share of lesions to decline that got no red or brown verdict."""
+    NEITHER_CALLED_NEITHER = "neither_called_neither"
+    """Share of neither that got the verdict neither."""
 
 
 _PRINTED = (
@@ -66,6 +70,8 @@ _PRINTED = (
     MeasureName.SENSITIVITY,
     MeasureName.SPECIFICITY,
 )
+DECLINING = (MeasureName.DECLINED_OF_OTHER, MeasureName.NEITHER_CALLED_NEITHER)
+"""Measures on rows that are neither red nor brown."""
 
 
 class Part(BaseModel):
@@ -203,11 +209,21 @@ def table(report: Report) -> list[tuple[str, ...]]:
 
 
 def notes(report: Report) -> list[str]:
-    """Lines to print under a table: pictures not read, figures missing or on few rows."""
+    """Lines to print under a table: rows to decline, pictures not read, figures missing or few."""
     parts = (report.overall, *report.sources)
     return [
+        *declining_notes(report.overall),
         *unreadable_notes(report.unreadable),
         *measure_notes((part.name, part.measures[name]) for part in parts for name in _PRINTED),
+    ]
+
+
+def declining_notes(part: Section) -> list[str]:
+    """A line for each measure on rows that are neither red nor brown."""
+    return [
+        f"{name.replace('_', ' ')}: "
+        + (each.note or "" if each.value is None else f"{cell(each)}, {each.n} rows")
+        for name, each in ((name, part.measures[name]) for name in DECLINING)
     ]
 
 
@@ -318,8 +334,8 @@ def _with_joined_groups(
 
 
 def data_name(manifest: Manifest) -> str:
-    """Folder and file of a manifest: enough to know it by, nothing of the machine."""
-    return "/".join(manifest.path.resolve().parts[-2:])
+    """Folder, file and first digits of the digest of a manifest; nothing of the machine."""
+    return f"{'/'.join(manifest.path.resolve().parts[-2:])} {manifest.digest[:8]}"
 
 
 # Measuring
@@ -363,6 +379,20 @@ def _measures(rows: Sequence[JudgedRow]) -> dict[MeasureName, Measure]:
         MeasureName.COVERAGE: measure(coloured, partial(metrics.proportion, is_decided)),
         MeasureName.ACCURACY_DECIDED: measure(decided, partial(metrics.proportion, is_right)),
         MeasureName.ECE: measure(classed, calibration),
+        **_declining_measures(rows),
+    }
+
+
+def _declining_measures(rows: Sequence[JudgedRow]) -> dict[MeasureName, Measure]:
+    other = [row for row in rows if row.mark_type is ManifestLabel.OTHER]
+    neither = [row for row in rows if row.mark_type is ManifestLabel.NEITHER]
+    is_declined = [row.verdict.declines for row in other]
+    is_neither = [row.verdict is Verdict.NEITHER for row in neither]
+    return {
+        MeasureName.DECLINED_OF_OTHER: measure(other, partial(metrics.proportion, is_declined)),
+        MeasureName.NEITHER_CALLED_NEITHER: measure(
+            neither, partial(metrics.proportion, is_neither)
+        ),
     }
 
 
