@@ -14,7 +14,7 @@ from PIL import Image, ImageCms
 
 from diascope.colour import srgb_to_lab, srgb_to_linear
 from diascope.errors import ImageError, UnreadableReason
-from diascope.image import Limits, Picture, ReadingNote, read_picture
+from diascope.image import GREY_LEVELS, Limits, Picture, ReadingNote, read_picture
 
 SKIN, MARK = (199, 148, 129), (200, 84, 97)
 
@@ -270,10 +270,19 @@ def test_grey_jpegs_have_no_colour():
     assert not read_picture(encoded(IMAGE.convert("L").convert("RGB"), "JPEG")).has_colour
 
 
+@pytest.mark.parametrize("kind", ["WEBP", "JPEG", "AVIF"])
+@pytest.mark.parametrize("quality", [10, 80])
+def test_grey_stays_grey_through_lossy_files(kind, quality):
+    ramp = np.linspace(0, 255, 64 * 96).reshape(64, 96).astype(np.uint8)
+    grey = Image.fromarray(np.stack([ramp] * 3, axis=-1))
+    assert not read_picture(encoded(grey, kind, quality=quality)).has_colour
+
+
 def test_one_coloured_pixel_is_colour():
     pixels = np.full((64, 64, 3), 90, np.uint8)
+    pixels[17, 33, 2] = 90 + GREY_LEVELS
     assert not read_picture(pixels).has_colour
-    pixels[17, 33, 2] = 91
+    pixels[17, 33, 2] += 1
     assert read_picture(pixels).has_colour
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from diascope.colour import ita_degrees, linear_to_srgb, srgb_to_lab
-from diascope.image import Picture, read_picture
+from diascope.image import GREY_LEVELS, Picture, read_picture
 from diascope.quality import DeclineReason, assess
 
 
@@ -26,6 +26,14 @@ def test_no_tone_of_skin_is_declined(ita):
 
 def test_dark_skin_in_half_the_light_is_not_declined():
     assert assess(skin(-45, light=0.5)) == ()
+
+
+@pytest.mark.parametrize("ita", [-50, 65])
+@pytest.mark.parametrize("light", [0.25, 1.0])
+def test_flat_skin_is_far_from_grey(ita, light):
+    pixels = skin(ita, light).pixels
+    assert np.ptp(pixels[0, 0].astype(int)) > 4 * GREY_LEVELS
+    assert DeclineReason.NO_COLOUR not in assess(skin(ita, light))
 
 
 def test_a_covered_lens_is_under_exposed():

@@ -43,6 +43,8 @@ MAX_PIXELS_WHOLE = 64_000_000
 """Most pixels of any other file, which has to be decoded whole."""
 MAX_BYTES = 100_000_000
 """Most bytes of a file."""
+GREY_LEVELS = 2
+"""Most levels between the channels of a grey pixel: what lossy compression leaves of R = G = B."""
 NEUTRAL_GREY = (128, 128, 128)
 """sRGB under whatever is transparent."""
 
@@ -74,8 +76,8 @@ class Picture:
 
     ``pixels`` is uint8 (H, W, 3), R, G, B from 0 to 255, C-contiguous, read-only, and may be
     smaller than the original; ``width`` and ``height`` are those of the upright original.
-    ``has_colour`` is False for a greyscale file and where R = G = B in every pixel. ``notes``
-    holds members of :class:`ReadingNote`.
+    ``has_colour`` is False for a greyscale file and where no pixel's channels lie more
+    than ``GREY_LEVELS`` apart. ``notes`` holds members of :class:`ReadingNote`.
     """
 
     pixels: Pixels
@@ -421,4 +423,6 @@ def _has_colour(pixels: Pixels) -> bool:
 
 def _is_grey(pixels: Pixels) -> bool:
     red, green, blue = np.moveaxis(pixels, -1, 0)
-    return bool((red == green).all() and (green == blue).all())
+    most = np.maximum(np.maximum(red, green), blue)
+    least = np.minimum(np.minimum(red, green), blue)
+    return bool((most - least).max() <= GREY_LEVELS)
