@@ -1,6 +1,7 @@
 import csv
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -10,6 +11,7 @@ from hypothesis import given, reject
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
+from diascope import bundle as bundles
 from diascope import cross_validation
 from diascope.config import load_config
 from diascope.cross_validation import (
@@ -20,9 +22,10 @@ from diascope.cross_validation import (
     leave_sources_out,
 )
 from diascope.dataset import ManifestRow, read_manifest
-from diascope.errors import OutputError, SplitError
+from diascope.errors import ConfigError, OutputError, SplitError
+from diascope.evaluation import section
 from diascope.inference import Predictor
-from diascope.labels import LABEL_ORDER, ManifestLabel
+from diascope.labels import LABEL_ORDER, ManifestLabel, Verdict
 from diascope.renderer import render
 
 RED, BROWN, NEITHER = (ManifestLabel(label.value) for label in LABEL_ORDER)
@@ -231,14 +234,59 @@ class TestRun:
         assert [line[0] for line in lines] == names
         assert "broken.png: not read (not_an_image), in no figure" in cross_validation.notes(report)
         figures = cross_validation.figures_of(report, "command")
-        assert len(figures) == 3 * 4
-        pooled = [each for each in figures if each.data.endswith(": folds pooled")]
-        assert [each.name for each in pooled] == [
+        assert len({(each.name, each.data) for each in figures}) == len(figures)
+        pooled = {each.name: each for each in figures if each.data.endswith(": folds pooled")}
+        assert len(figures) == 3 * 3 + len(pooled)
+        assert set(pooled) >= {
             "auroc_red_vs_brown_by_source",
             "auroc_red_vs_brown_by_source_of_colour_alone",
             "auroc_red_vs_brown_by_source_gain",
+        }
+        gain = pooled["auroc_red_vs_brown_by_source_gain"]
+        assert gain.value == report.pooled_aurocs.gain.value
+
+    def test_figures_say_what_was_decided_and_what_was_declined(self, finished):
+        _, report = finished
+        rows = [
+            LeftOutRow(
+                id=str(number),
+                path=str(number),
+                mark_type=label,
+                condition="",
+                source="atlas",
+                group_id=str(number),
+                verdict=verdict,
+                p_erythematous=0.5,
+                p_hyperpigmented=0.3,
+                p_neither=0.2,
+                separation=0.375,
+                fold="atlas",
+                colour_separation=0.5,
+            )
+            for number, (label, verdict) in enumerate(
+                [
+                    (RED, Verdict.ERYTHEMATOUS),
+                    (RED, Verdict.HYPERPIGMENTED),
+                    (BROWN, Verdict.HYPERPIGMENTED),
+                    (BROWN, Verdict.UNCLEAR),
+                    (OTHER, Verdict.UNCLEAR),
+                    (OTHER, Verdict.ERYTHEMATOUS),
+                    (NEITHER, Verdict.NEITHER),
+                    (MIXED, Verdict.ERYTHEMATOUS),
+                ]
+            )
         ]
-        assert pooled[2].value == report.pooled_aurocs.gain.value
+        report = report.model_copy(update={"pooled": section("pooled", rows, 0)})
+        figures = {each.name: each for each in cross_validation.figures_of(report, "command")}
+        found = {name: (each.value, each.n) for name, each in figures.items()}
+        assert found["coverage_by_source"] == (pytest.approx(3 / 4), 4)
+        assert found["accuracy_decided_by_source"] == (pytest.approx(2 / 3), 3)
+        assert found["declined_of_other_by_source"] == (pytest.approx(1 / 2), 2)
+        assert found["neither_called_neither_by_source"] == (1.0, 1)
+        assert figures["coverage_by_source"].data == f"{report.data}: folds pooled"
+        said = cross_validation.notes(report)
+        assert said[0].startswith("declined of other: 0.500 [")
+        assert said[1].startswith("neither called neither: 1.000 [")
 
 
 class TestOnceMore:
@@ -293,3 +341,49 @@ class TestOnceMore:
         with pytest.raises(SplitError, match="10 groups: too few for 11 folds"):
             cross_validate(config, manifest, by="group", group_folds=11, out=tmp_path / "run")
         assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture
+def shipped(untrained_bundle, tmp_path, monkeypatch):
+    """Saves the bundle that a run starts from, as the shipped one of its name."""
+    monkeypatch.setattr(bundles, "_shipped_folders", lambda: [tmp_path / "models"])
+    loaded = bundles.load_bundle(untrained_bundle)
+
+    def save(name, *, photographs=0, scale=1.0):
+        data = loaded.description.data.model_copy(update={"photographs": photographs})
+        weights = {
+            key: values * scale if key == "head.weight" else values
+            for key, values in loaded.weights().items()
+        }
+        described = loaded.description.model_copy(update={"data": data})
+        folder = tmp_path / "models" / name
+        bundles.save_bundle(folder, described, weights, loaded.onnx_bytes(), None, overwrite=True)
+
+    return save
+
+
+class TestStart:
+    def test_weights_that_saw_photographs_are_refused(self, config, manifest, shipped, tmp_path):
+        shipped("photos", photographs=677)
+        config = config.model_copy(update={"init_from": "photos"})
+        with pytest.raises(
+            ConfigError, match=r'photos learnt from 677 photographs(?s:.*)"rendered"'
+        ):
+            cross_validate(config, manifest, by="source", out=tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+
+    def test_folds_of_a_start_trained_anew_are_not_used_again(
+        self, config, manifest, shipped, tmp_path
+    ):
+        shipped("rendered")
+        network = bundles.load_bundle(tmp_path / "models" / "rendered").description.network
+        config = config.model_copy(update={"init_from": "rendered", "network": network})
+        out = tmp_path / "run"
+        run = partial(cross_validate, config, manifest, by="source", folds=[["atlas"]], out=out)
+        first = run()
+        (out / "cross_validation.json").unlink()
+        assert run() == first
+        (out / "cross_validation.json").unlink()
+        shipped("rendered", scale=2.0)
+        with pytest.raises(OutputError, match="a fold of another recipe or other pictures"):
+            run()

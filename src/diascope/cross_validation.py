@@ -28,12 +28,13 @@ from diascope.baseline import (
     colour_statistics,
     fit_colour_baseline,
 )
-from diascope.bundle import Figure
+from diascope.bundle import WEIGHTS, Figure, load_bundle, resolve_bundle
 from diascope.config import RunConfig
 from diascope.dataset import Manifest, ManifestRow, joined_rows, trainable
-from diascope.errors import ImageError, OutputError, SplitError
+from diascope.errors import ConfigError, ImageError, OutputError, SplitError
 from diascope.evaluation import (
     COLOURED,
+    DECLINING,
     JudgedRow,
     Measure,
     MeasureName,
@@ -45,6 +46,7 @@ from diascope.evaluation import (
     auroc_of,
     cell,
     data_name,
+    declining_notes,
     judge,
     measure,
     measure_notes,
@@ -64,6 +66,7 @@ REPORT = "cross_validation.json"
 PREDICTIONS = "predictions.csv"
 
 _FOLD_STATE = "fold.json"
+_POOLED = (MeasureName.COVERAGE, MeasureName.ACCURACY_DECIDED, *DECLINING)
 
 Floats = npt.NDArray[np.float64]
 
@@ -171,10 +174,12 @@ def cross_validate(
         track: shows progress.
 
     Raises:
+        ConfigError: ``config.init_from`` names a bundle that learnt from photographs.
         SplitError: an unknown source, too few groups, or a fold without which a class is missing.
         OutputError: figures, or folds of another recipe, are in ``out``; or it cannot be written.
     """
     check_free(out / REPORT, overwrite)
+    start = _start_digest(config)
     colour, unreadable = _colour_of(manifest.rows, track)
     readable = [row for row in manifest.rows if row.path in colour]
     rows = joined_rows(readable, config.data, config_folder=config_folder, track=track)
@@ -185,7 +190,7 @@ def cross_validate(
         stale.unlink(missing_ok=True)
     judged: list[LeftOutRow] = []
     for number, fold in enumerate(track(plan, "folds", len(plan))):
-        runner = _FoldRun(config, fold, colour, out / f"fold-{number}")
+        runner = _FoldRun(config, start, fold, colour, out / f"fold-{number}")
         judged += runner.rows(overwrite=overwrite, track=track)
     whole = _whole_folds(judged)
     report = CrossValidation(
@@ -217,10 +222,11 @@ def table(report: CrossValidation) -> list[tuple[str, ...]]:
 
 
 def notes(report: CrossValidation) -> list[str]:
-    """Lines to print under a table: pictures not read, figures missing or on few rows."""
+    """Lines to print under a table: rows to decline, pictures not read, figures missing or few."""
     named = [(fold.name, fold.aurocs) for fold in report.folds]
     named += [("pooled", report.pooled_aurocs), (_mean_words(report), report.mean_aurocs)]
     return [
+        *declining_notes(report.pooled),
         *unreadable_notes(report.unreadable),
         *measure_notes((name, aurocs.network) for name, aurocs in named),
     ]
@@ -229,6 +235,7 @@ def notes(report: CrossValidation) -> list[str]:
 def figures_of(report: CrossValidation, command: str) -> list[Figure]:
     """What a model card shows: network, colour alone and gain, by fold, pooled, as the mean.
 
+    Of the pooled rows also how many were decided, how well, and what was declined rightly.
     ``command`` measures it again. A measure without a value is left out.
     """
     return as_figures(_named(report), command)
@@ -247,6 +254,9 @@ def _named(report: CrossValidation) -> Iterator[tuple[str, str, Measure]]:
         yield name, data, aurocs.network
         yield f"{name}_of_colour_alone", data, aurocs.colour
         yield f"{name}_gain", data, aurocs.gain
+    for measured in _POOLED:
+        data = f"{report.data}: folds pooled"
+        yield f"{measured}_by_{report.by}", data, report.pooled.measures[measured]
 
 
 # Figures
@@ -372,6 +382,7 @@ class _FoldRun:
     """The work of one fold, in a folder of its own."""
 
     config: RunConfig
+    start: str | None
     fold: Fold
     colour: Mapping[str, Floats]
     folder: Path
@@ -379,7 +390,8 @@ class _FoldRun:
     def rows(self, *, overwrite: bool, track: Track) -> tuple[LeftOutRow, ...]:
         """The fold's rows, judged: as an earlier run left them, or trained for now."""
         file = self.folder / _FOLD_STATE
-        state = _FoldState(digest=_digest(self.config, self.fold, self.colour), rows=None)
+        digest = _digest(self.config, self.start, self.fold, self.colour)
+        state = _FoldState(digest=digest, rows=None)
         earlier = None if overwrite else _earlier(file, state.digest)
         if earlier is not None and earlier.rows is not None:
             return earlier.rows
@@ -432,9 +444,24 @@ def _earlier(file: Path, digest: str) -> _FoldState | None:
     return state
 
 
-def _digest(config: RunConfig, fold: Fold, colour: Mapping[str, Floats]) -> str:
-    """Of the recipe, the rows and, through their colour statistics, the pictures."""
+def _start_digest(config: RunConfig) -> str | None:
+    """Of the weights that every fold starts from; None: it starts from nothing."""
+    if config.init_from is None:
+        return None
+    description = load_bundle(resolve_bundle(config.init_from)).description
+    if description.data.photographs > 0:
+        raise ConfigError(
+            f"init_from: {config.init_from} learnt from {description.data.photographs} photographs,"
+            " which may be those left out;\n"
+            'start from drawn marks alone (init_from = "rendered") or leave init_from out'
+        )
+    return description.files[WEIGHTS]
+
+
+def _digest(config: RunConfig, start: str | None, fold: Fold, colour: Mapping[str, Floats]) -> str:
+    """Of the recipe, its start, the rows and, through their colour statistics, the pictures."""
     whole = hashlib.sha256(config.model_dump_json().encode())
+    whole.update((start or "").encode())
     for row in (*fold.training, *fold.held_out):
         fields = (row.path, row.mark_type.value, row.source, row.group_id, row.box)
         whole.update(json.dumps(fields).encode() + colour[row.path].tobytes())
