@@ -418,6 +418,21 @@ def test_a_fit_stops_when_nothing_gets_better(tmp_path):
     assert losses.index(min(losses)) == result.best_epoch - 1
 
 
+def test_validation_sees_the_averaged_weights(tmp_path):
+    """Without decay the average is the last weights; with it, it lies behind them."""
+    kept = []
+    for decay in (0.0, 0.8):
+        cut_off(tiny(**DRAWN, ema_decay=decay), [], tmp_path / str(decay))
+        kept.append(torch.load(tmp_path / str(decay) / CHECKPOINT, weights_only=True))
+    plain, averaged = kept[0]["network"], kept[0]["averaged"]
+    assert averaged.pop("n_averaged") == STEPS
+    assert all(torch.equal(averaged[f"module.{name}"], values) for name, values in plain.items())
+    behind = kept[1]["averaged"]["module.head.weight"]
+    assert torch.equal(kept[1]["network"]["head.weight"], plain["head.weight"])
+    assert not torch.allclose(behind, plain["head.weight"])
+    assert torch.equal(kept[1]["best"][2]["head.weight"], behind)
+
+
 def test_it_learns(tmp_path):
     """Few pictures, seen over and over: what the loss was after one epoch falls by a quarter."""
     few = {"rendered_count": 24, "epochs": 6, "samples_per_epoch": 16 * 24}
@@ -498,11 +513,13 @@ def test_shares_must_fit_the_data(rows, tmp_path, share, kinds, told):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("steps", [1, STEPS])
-def test_a_loss_that_is_not_finite_ends_the_fit(tmp_path, steps):
+@pytest.mark.parametrize(
+    ("steps", "told"), [(1, "logits of the validation"), (STEPS, "the loss is")]
+)
+def test_a_loss_that_is_not_finite_ends_the_fit(tmp_path, steps, told):
     """After one step the validation shows it, after more the loss."""
     config = tiny(**DRAWN, learning_rate=1e30, samples_per_epoch=16 * steps)
-    with pytest.raises(TrainingError, match=r"epoch 1: .*lower train\.learning_rate"):
+    with pytest.raises(TrainingError, match=rf"epoch 1: {told} .*lower train\.learning_rate"):
         fit(config, [], tmp_path / "run")
     assert not (tmp_path / "run" / BUNDLE_FOLDER).exists()
     assert not (tmp_path / "run" / CHECKPOINT).exists()
