@@ -4,7 +4,6 @@ import csv
 import hashlib
 import io
 import logging
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -42,6 +41,7 @@ from diascope.errors import ConfigError, DeviceError, OutputError, TrainingError
 from diascope.export import to_onnx
 from diascope.files import write_whole
 from diascope.labels import MarkType
+from diascope.machine import available_cores
 from diascope.metrics import auroc, bootstrap_interval
 from diascope.network import MarkNetwork, parameter_count
 from diascope.preprocess import prepare_pixels
@@ -156,7 +156,7 @@ def _drawn(config: RunConfig, count: int, seed: int, track: Track) -> list[Sampl
         count,
         seed,
         config.preprocess.size,
-        workers=os.cpu_count() or 1,
+        workers=available_cores(),
         contrast=(low, high),
     )
     return [
@@ -477,7 +477,7 @@ class _Run:
         self.best = _Best(epoch, loss, {name: value.cpu() for name, value in weights.items()})
 
     def _fingerprint(self) -> str:
-        start = None if self.start is None else self.start.digest
+        start = None if self.start is None else self.start.description.files[bundles.WEIGHTS]
         parts = (self.config.model_dump_json(), self.data.digest, start, self.fabric.world_size)
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
