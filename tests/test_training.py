@@ -449,22 +449,22 @@ def test_it_learns(tmp_path):
 
 def test_a_fit_from_a_bundle_takes_its_shape_weights_and_terms(finished, tmp_path):
     start = load_bundle(finished[0].bundle_folder)
-    config = tiny(
+    settings = tiny(
         **DRAWN,
         name="finer",
-        preprocess={"size": 64},
-        network={"widths": [16, 24, 32]},
         data_licence="Mine.",
         epochs=1,
         learning_rate=1e-9,
         weight_decay=0.0,
-    )
+    ).model_dump(exclude={"network", "preprocess"})
+    config = RunConfig.model_validate(settings)
     result = fit(config, [], tmp_path / "run", init_from=start.folder)
     finer = load_bundle(result.bundle_folder)
     assert finer.description.network == start.description.network
     assert finer.description.preprocessing == start.description.preprocessing
     assert finer.description.name == "finer"
-    assert f"the weights of tiny {start.digest[:12]}" in finer.description.data.summary
+    digest = start.description.files["weights.safetensors"]
+    assert f"the weights of tiny (SHA-256 {digest[:12]}" in finer.description.data.summary
     # Photographs went into those weights: their terms stay.
     assert finer.description.data.photographs == 26
     assert "Mine." in (finer.folder / LICENCE).read_text()
@@ -473,6 +473,18 @@ def test_a_fit_from_a_bundle_takes_its_shape_weights_and_terms(finished, tmp_pat
     for name, values in finer.weights().items():
         if "running" not in name and "tracked" not in name:
             np.testing.assert_allclose(values, weights[name], atol=1e-6)
+
+
+def test_another_shape_than_the_start_s_is_refused(finished, tmp_path):
+    start = finished[0].bundle_folder
+    with pytest.raises(ConfigError, match="network: not those of tiny"):
+        fit(tiny(**DRAWN, network={"widths": [16, 24, 32]}), [], tmp_path / "run", init_from=start)
+
+
+def test_photographs_are_not_denied(rows, tmp_path):
+    config = tiny(data_licence="No photograph was used; drawn by code.")
+    with pytest.raises(ConfigError, match="data_licence: this config says that no photograph"):
+        fit(config, rows, tmp_path / "run")
 
 
 def test_a_config_may_name_a_shipped_bundle_to_start_from(finished, rows, tmp_path, monkeypatch):
