@@ -498,7 +498,8 @@ def evaluate(
     """Measure a bundle on labelled pictures: figures with 95 % intervals, overall and per source.
 
     Of rows marked other the share that is declined is told; rows marked mixed are counted by
-    verdict. Intervals are bootstrapped over groups. Do not measure a model on pictures it was trained on.
+    verdict. Intervals are bootstrapped over groups. Do not measure a model on pictures it was
+    trained on.
     """
     from diascope import dataset, evaluation
     from diascope.bundle import resolve_bundle
