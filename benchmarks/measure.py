@@ -2,8 +2,9 @@
 
     python benchmarks/measure.py [--runs N] COMMAND [ARGUMENT ...]
 
-Memory is the sum of resident sizes over the command's processes, read ten times a second; pages
-that processes share count once each, so the figure is an upper bound.
+Memory is summed over the command's processes, read ten times a second: on Linux the proportional
+set size, in which a page shared by processes counts once; elsewhere the resident size, in which it
+counts for each, so that the figure is an upper bound.
 """
 
 import argparse
@@ -11,13 +12,22 @@ import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 
-def resident_bytes(session: int) -> int:
-    """Resident memory of every process of a session's process group, in bytes."""
-    listing = subprocess.run(["ps", "-A", "-o", "pgid=,rss="], capture_output=True, text=True)
-    rows = (line.split() for line in listing.stdout.splitlines())
-    return sum(1024 * int(size) for group, size in rows if int(group) == session)
+def memory_bytes(session: int) -> int:
+    """Memory of every process of a session's process group, in bytes."""
+    listing = subprocess.run(["ps", "-A", "-o", "pgid=,pid=,rss="], capture_output=True, text=True)
+    rows = (map(int, line.split()) for line in listing.stdout.splitlines())
+    return sum(_proportional(pid, 1024 * size) for group, pid, size in rows if group == session)
+
+
+def _proportional(pid: int, resident: int) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:  # not Linux, or the process has just ended
+        return resident
+    return sum(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))
 
 
 def measure(command: list[str], *, watch: bool) -> tuple[float, int]:
@@ -26,7 +36,7 @@ def measure(command: list[str], *, watch: bool) -> tuple[float, int]:
     process = subprocess.Popen(command, start_new_session=True)
     try:
         while watch and process.poll() is None:
-            peak = max(peak, resident_bytes(process.pid))
+            peak = max(peak, memory_bytes(process.pid))
             time.sleep(0.1)
         process.wait()
     finally:
@@ -49,7 +59,7 @@ def main() -> None:
     if arguments.runs > 1:
         line += f" (median of {len(runs)}; {min(seconds):.2f} to {max(seconds):.2f})"
     else:
-        line += f", at most {runs[0][1] / 2**20:,.0f} MiB resident"
+        line += f", at most {runs[0][1] / 2**20:,.0f} MiB of memory"
     print(f"{' '.join(arguments.command)}: {line}", file=sys.stderr)
 
 

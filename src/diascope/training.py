@@ -503,11 +503,10 @@ class _Run:
 
 
 class _Validation:
-    """Held-out pictures prepared once, and what is measured on them."""
+    """Held-out pictures, and what is measured on them."""
 
     def __init__(self, config: RunConfig, samples: Sequence[Sample]) -> None:
-        prepared = [prepare_pixels(s.pixels, s.inner, config.preprocess.size) for s in samples]
-        self._inputs = torch.from_numpy(np.stack([each.tensor for each in prepared]))
+        self._size = config.preprocess.size
         self.samples = samples
         self.targets = np.array([sample.target for sample in samples])
         self.weights = balanced_weights(samples, config.data.rendered_share)
@@ -516,11 +515,17 @@ class _Validation:
     def logits(self, network: nn.Module, device: torch.device) -> npt.NDArray[np.float64]:
         """Logits (N, 3) of a network in evaluation mode."""
         network.eval()
-        parts = [
-            network(part.to(device).contiguous(memory_format=torch.channels_last)).float().cpu()
-            for part in torch.split(self._inputs, _EVALUATION_BATCH)
-        ]
+        parts = []
+        for start in range(0, len(self.samples), _EVALUATION_BATCH):
+            inputs = self._prepared(self.samples[start : start + _EVALUATION_BATCH]).to(device)
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+            parts.append(network(inputs).float().cpu())
         return torch.cat(parts).double().numpy()
+
+    def _prepared(self, samples: Sequence[Sample]) -> Tensor:
+        # Prepared anew each time: kept, they would be the run's largest block of memory.
+        each = [prepare_pixels(sample.pixels, sample.inner, self._size) for sample in samples]
+        return torch.from_numpy(np.stack([prepared.tensor for prepared in each]))
 
     def figures(self, logits: npt.NDArray[np.float64]) -> dict[str, float]:
         """Weighted log loss, and AUROC of red against brown on photographs and on drawn marks."""
