@@ -105,6 +105,9 @@ def fit(
         command: stands in the bundle.
         track: shows progress.
 
+    Drawing starts worker processes: a script that calls this needs the usual
+    ``if __name__ == "__main__"`` guard.
+
     Raises:
         ConfigError: settings that do not fit the rows, or a resumed run that was changed.
         SplitError: one class only, or too few groups.
