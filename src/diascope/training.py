@@ -132,6 +132,7 @@ def fit(
         _clear(out)
     run.train(track)
     folder = run.save(command) if fabric.is_global_zero else out / BUNDLE_FOLDER
+    _part(fabric)
     return FitResult(folder, len(run.history), run.best.epoch, tuple(run.history))
 
 
@@ -275,6 +276,13 @@ def _fabric(config: RunConfig) -> Fabric:
         raise DeviceError(f"device {train.device} x {train.devices}: {error}") from error
     fabric.launch()  # starts the other ranks, each with the command of this one
     return fabric
+
+
+def _part(fabric: Fabric) -> None:
+    """Let the ranks end together: one that ends while another saves may take it down with it."""
+    if fabric.world_size > 1:
+        fabric.barrier()
+        torch.distributed.destroy_process_group()
 
 
 class _Prepared(Dataset[tuple[Tensor, Tensor]]):
