@@ -4,6 +4,7 @@ DiascopeError
 ├── ConfigError          a run's settings: misspelt key, wrong type, impossible value
 ├── ImageError           a picture that cannot be read, with a reason of a closed list
 ├── ManifestError        a table of pictures: column, label or path
+├── SourceError          a data set: its tables, its label map, its download
 ├── SplitError           too few classes or groups to train on honestly
 ├── TrainingError        a fit that cannot go on
 ├── DeviceError          a device that is not there
@@ -55,6 +56,10 @@ class ImageError(DiascopeError):
 
 class ManifestError(DiascopeError):
     """A manifest lacks a column, names an unknown label, or points at nothing."""
+
+
+class SourceError(DiascopeError):
+    """A data set is unknown, laid out otherwise, lacks a decision, or cannot be fetched."""
 
 
 class SplitError(DiascopeError):

@@ -45,6 +45,10 @@ MAX_BYTES = 100_000_000
 """Most bytes of a file."""
 GREY_LEVELS = 2
 """Most levels between the channels of a grey pixel: what lossy compression leaves of R = G = B."""
+PICTURE_SUFFIXES = frozenset(
+    [".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".heic", ".heif"]
+)
+"""Files of a folder that get a row, whether they can be read or not; in lower case."""
 NEUTRAL_GREY = (128, 128, 128)
 """sRGB under whatever is transparent."""
 

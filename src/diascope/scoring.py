@@ -21,14 +21,10 @@ from typing import Any, TypeVar
 from diascope.errors import GuidanceError, ImageError, ManifestError, OutputError
 from diascope.files import written_whole
 from diascope.guidance import Claim, Context, read_contexts
+from diascope.image import PICTURE_SUFFIXES
 from diascope.inference import Prediction, Predictor
 from diascope.labels import INTENDED_USE, ManifestLabel, MarkType, Verdict
 from diascope.preprocess import Box
-
-PICTURE_SUFFIXES = frozenset(
-    [".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".heic", ".heif"]
-)
-"""Files of a folder that get a row, whether they can be read or not; in lower case."""
 
 BOX_COLUMNS = ("left", "top", "right", "bottom")
 SEPARATOR = ";"

@@ -1,0 +1,96 @@
+"""Pictures of your own: folders named after labels, or a table that lists them."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+from diascope.errors import SourceError
+from diascope.labels import ManifestLabel
+from diascope.preprocess import Box
+from diascope.sources.source import Access, Drop, Source, SourceRow
+from diascope.sources.tables import Cells, picture_files, read_table, whole_number
+
+_TABLES = (".csv", ".parquet")
+_EDGES = ("left", "top", "right", "bottom")
+
+
+def _rows(root: Path) -> Iterator[SourceRow]:
+    if root.suffix.lower() in _TABLES:
+        yield from _table(root)
+    else:
+        yield from _folders(root)
+
+
+def _folders(root: Path) -> Iterator[SourceRow]:
+    """The folder a picture lies in is its label, whatever lies above."""
+    for name in picture_files(root):
+        parts = PurePosixPath(name).parts
+        if len(parts) < 2:
+            raise SourceError(
+                f"{root / name}: no folder names its label; put it into one below {root.name}"
+            )
+        yield _stated(SourceRow(name, name, pictures=(name,)), parts[-2])
+
+
+def _table(path: Path) -> Iterator[SourceRow]:
+    for where, cells in read_table(path, ("path",)):
+        label = cells.get("mark_type") or cells.get("label") or cells.get("condition") or ""
+        row = SourceRow(
+            where,
+            cells.get("id") or cells["path"],
+            pictures=(cells["path"],) if cells["path"] else (),
+            patient_id=cells.get("patient_id", ""),
+            group_id=cells.get("group_id", "") or cells.get("patient_id", ""),
+            fitzpatrick=_tone(cells.get("fitzpatrick", "")),
+            monk=whole_number(cells.get("monk", ""), 1, 10),
+            box=_box(cells, where),
+            source=cells.get("source", ""),
+            licence=cells.get("licence", ""),
+            drop=None if label else Drop.NO_LABEL,
+        )
+        yield _stated(row, label, cells.get("condition") or cells.get("label") or "")
+
+
+def _stated(row: SourceRow, label: str, condition: str = "") -> SourceRow:
+    """The row with its label; a label that is a mark type needs no label map."""
+    return replace(
+        row,
+        labels=((condition or label, 1.0),) if label else (),
+        mark_type=ManifestLabel(label) if label in list(ManifestLabel) else None,
+    )
+
+
+def _tone(text: str) -> str:
+    """A Fitzpatrick type, or a pair of neighbours as DDI has them."""
+    return text if re.fullmatch("[1-6]-[1-6]", text) else whole_number(text, 1, 6)
+
+
+def _box(cells: Cells, where: str) -> Box | None:
+    edges = [cells.get(name, "") for name in _EDGES]
+    if not any(edges):
+        return None
+    try:
+        left, top, right, bottom = (float(edge) for edge in edges)
+    except ValueError:
+        raise SourceError(f"{where}: left, top, right, bottom are not four numbers") from None
+    return left, top, right, bottom
+
+
+SOURCE = Source(
+    name="folders",
+    title="Pictures of your own",
+    access=Access.OWN,
+    address="--root DIR, or --root TABLE.csv or .parquet",
+    licence="",
+    terms="Yours, and those of the people shown: their consent is your task.",
+    citation="",
+    holds="Folders named erythematous, hyperpigmented, neither, other or mixed, or named after "
+    "conditions that --map decides; or a table with path and mark_type, or path and label.",
+    traps=(
+        "A table may also have id, condition, source, patient_id, group_id, fitzpatrick, monk, "
+        "left, top, right, bottom, licence: what it has not stays empty.",
+        "Classes from different places teach a network the place.",
+    ),
+    rows=_rows,
+)
