@@ -18,7 +18,8 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "diascope"
 FLOORS = [
     "labels errors machine progress",
     "config files image colour",
-    "preprocess renderer network calibration metrics quality explain duplicates report guidance",
+    "preprocess renderer network calibration metrics quality explain duplicates report guidance "
+    "download",
     "augment baseline bundle export dataset sources",
     "inference training",
     "evaluation scoring audit",
@@ -42,10 +43,12 @@ HOMES = {
     "torch": {"network", "augment", "training", "export"},
     "torchvision": {"network", "augment", "training", "export"},
     "typer": {"cli"},
+    "urllib3": {"download"},
 }
 
 # Rooms that the base install cannot import.
 NEED_TRAIN = {"network", "augment", "training", "export", "baseline", "cross_validation"}
+NEED_DATA = {"download"}
 
 # Where the import's name is not the package's.
 DISTRIBUTIONS = {
@@ -135,8 +138,8 @@ class TestModule:
             DISTRIBUTIONS.get(name, name)
             for name in outsiders(tree_of(module), at_module_level=False)
         }
-        assert at_top | inside <= declared("train")
-        if room_of(module) not in NEED_TRAIN:
+        assert at_top | inside <= declared("train", "data")
+        if room_of(module) not in NEED_TRAIN | NEED_DATA:
             assert at_top <= declared(), "the base install lacks it"
 
 
@@ -152,7 +155,7 @@ def test_albumentations_is_imported_in_one_place_only():
 
 def test_no_floor_without_a_room():
     rooms = {room_of(module) for module in MODULES}
-    planned = {"quality", "explain", "report", "sources", "audit"}
+    planned = {"quality", "explain", "report", "audit"}
     assert set(FLOOR_OF) - rooms <= planned
 
 

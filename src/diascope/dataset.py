@@ -11,6 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+from pyarrow.csv import write_csv
+from pyarrow.parquet import read_table as read_parquet
 
 from diascope.config import DataConfig
 from diascope.duplicates import find_copies, join_groups
@@ -79,26 +82,35 @@ class Sample:
 
 
 def read_manifest(path: Path | str) -> Manifest:
-    """Read a CSV manifest; every path, label and box in it is checked.
+    """Read a manifest, CSV or Parquet; every path, label and box in it is checked.
 
     Raises:
-        ManifestError: no such file, no CSV, a missing column, a row of another length than the
+        ManifestError: no such file, no table, a missing column, a row of another length than the
             header, an unknown label, a path that does not exist, a box that is none, the same
             path twice; faults are counted, the first five named.
     """
     path = Path(path)
     try:
         data = path.read_bytes()
-        text = io.StringIO(data.decode("utf-8-sig"), newline="")
+        text = io.StringIO(_text(data, path), newline="")
         # Strict: an open quote would swallow every row after it.
         table = csv.DictReader(text, strict=True)
         _check_columns(table.fieldnames or (), path)
         rows = _rows(table, path)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ManifestError(f"{path}: not readable as a CSV manifest: {error}") from error
+    except (OSError, UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
+        raise ManifestError(f"{path}: not readable as a CSV or Parquet manifest: {error}") from error
     if not rows:
         raise ManifestError(f"{path}: no rows; a manifest has one line per picture")
     return Manifest(path, rows, hashlib.sha256(data).hexdigest())
+
+
+def _text(data: bytes, path: Path) -> str:
+    """The manifest as CSV: a Parquet one becomes that, its nulls empty cells."""
+    if path.suffix.lower() != ".parquet":
+        return data.decode("utf-8-sig")
+    text = io.BytesIO()
+    write_csv(read_parquet(io.BytesIO(data)), text)
+    return text.getvalue().decode()
 
 
 def _check_columns(columns: Sequence[str], path: Path) -> None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
+from diascope.cli import data
 from diascope.cli.terminal import complain, console, say, tracking
 from diascope.config import RunConfig, load_config
 from diascope.errors import DiascopeError, ImageError, MissingExtraError
@@ -37,18 +38,20 @@ if TYPE_CHECKING:
 SOME_UNREADABLE = 3
 """Exit status when some pictures could not be read and the others were judged."""
 
-_TRAINING_PACKAGES = (
-    "albumentations",
-    "lightning",
-    "matplotlib",
-    "onnx",
-    "onnx_ir",
-    "onnxscript",
-    "sklearn",
-    "tensorboard",
-    "torch",
-    "torchvision",
-)
+_EXTRAS = {
+    "albumentations": "train",
+    "lightning": "train",
+    "matplotlib": "train",
+    "onnx": "train",
+    "onnx_ir": "train",
+    "onnxscript": "train",
+    "sklearn": "train",
+    "tensorboard": "train",
+    "torch": "train",
+    "torchvision": "train",
+    "urllib3": "data",
+}
+"""Packages beyond the base, and the extra that installs each."""
 
 
 class _Commands(TyperGroup):
@@ -59,12 +62,13 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except ImportError as error:
-            if (error.name or "").partition(".")[0] not in _TRAINING_PACKAGES:
+            extra = _EXTRAS.get((error.name or "").partition(".")[0])
+            if extra is None:
                 raise
             complain(
                 MissingExtraError(
                     f"this command needs {error.name}, which is not installed:\n"
-                    "pip install 'diascope[train]'"
+                    f"pip install 'diascope[{extra}]'"
                 )
             )
         except DiascopeError as error:
@@ -92,6 +96,7 @@ packs = typer.Typer(
     no_args_is_help=True,
 )
 app.add_typer(packs, name="guidance")
+app.add_typer(data.group, name="data")
 
 
 def main() -> None:

@@ -7,7 +7,6 @@ however red or brown. No set and no map labels a cause such as PIE or PIH.
 
 import csv
 import hashlib
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,9 +24,21 @@ REASONS: dict[str, frozenset[str]] = {
     ManifestLabel.MIXED: frozenset(["vessels_and_melanin"]),
     ManifestLabel.NEITHER: frozenset(["unmarked"]),
     ManifestLabel.OTHER: frozenset(
-        "infection tumour mole scale blister_or_wound bump blood white scar".split()
+        [
+            "blister_or_wound",
+            "blood",
+            "bump",
+            "infection",
+            "mole",
+            "scale",
+            "scar",
+            "tumour",
+            "white",
+        ]
     ),
-    EXCLUDED: frozenset("ambiguous not_skin colour_unknown other_pigment not_a_label".split()),
+    EXCLUDED: frozenset(
+        ["ambiguous", "not_skin", "colour_unknown", "other_pigment", "not_a_label"]
+    ),
 }
 """Mark type -> the reasons a label map may give for it; data/label_maps/README.md has the words."""
 
@@ -165,15 +176,15 @@ def decide(
 
 def _weighed(row: SourceRow, labels: LabelMap, min_weight: float) -> Decision:
     total = sum(weight for _, weight in row.labels)
-    shares: Counter[str] = Counter()
+    shares: dict[str, float] = {}
     heaviest: dict[str, tuple[float, Decision]] = {}
     for label, weight in row.labels:
         found = labels.get(label) or Decision(EXCLUDED, label, Drop.NOT_IN_MAP)
         decision = replace(found, condition=label)  # as the set spells it
-        shares[decision.mark_type] += weight / total
+        shares[decision.mark_type] = shares.get(decision.mark_type, 0.0) + weight / total
         if weight > heaviest.get(decision.mark_type, (0.0, decision))[0] + _EVEN:
             heaviest[decision.mark_type] = (weight, decision)
-    (first, share), *others = shares.most_common()
+    (first, share), *others = sorted(shares.items(), key=lambda item: -item[1])
     decision = heaviest[first][1]
     is_tied = bool(others) and others[0][1] > share - _EVEN
     if share < min_weight - _EVEN or is_tied:

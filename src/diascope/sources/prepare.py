@@ -33,10 +33,11 @@ from diascope.sources.label_maps import (
 from diascope.sources.pictures import Checked, check_picture, finder, safe_relative
 from diascope.sources.source import Drop, Source, SourceRow
 
+EDGES = ("left", "top", "right", "bottom")
 COLUMNS = (
-    "path mark_type condition source patient_id group_id fitzpatrick monk left top right bottom "
-    "licence sha256"
-).split()
+    *("path", "mark_type", "condition", "source", "patient_id", "group_id"),
+    *("fitzpatrick", "monk", *EDGES, "licence", "sha256"),
+)
 """Of every manifest that ``prepare`` writes; an empty cell is unknown."""
 
 OUT_OF_DOMAIN = (
@@ -193,9 +194,7 @@ def prepare(
             counts.take(item)
     else:
         entries = _entries(source, root, out, judged, counts, track)
-        lines = [
-            _line(source, entry.judged, entry.path, entry.checked.sha256) for entry in entries
-        ]
+        lines = [_line(source, entry.judged, entry.path, entry.checked.sha256) for entry in entries]
     data = _as_parquet(lines) if out.suffix.lower() == ".parquet" else _as_csv(lines)
     report = {
         **_about(source, choices, labels),
@@ -348,7 +347,7 @@ def _located(
 
 
 def _check_above(out: Path, file: Path, name: str) -> None:
-    if not Path(os.path.abspath(file)).is_relative_to(Path(os.path.abspath(out.parent))):
+    if Path(os.path.relpath(file, out.parent)).parts[0] == "..":
         raise SourceError(
             f"{out}: a manifest stands above its pictures, and {name} is at {file.parent}\n"
             f"give an --out in a folder above it"
@@ -399,7 +398,7 @@ def _joined(entries: Sequence[_Entry], same: dict[str, list[int]]) -> list[str]:
 
 def _line(source: Source, judged: Judged, path: str, sha256: str = "") -> dict[str, str]:
     row, decision = judged.row, judged.decision
-    edges = row.box or ("", "", "", "")
+    edges = dict(zip(EDGES, row.box, strict=True)) if row.box else {}
     return {
         "path": Path(path).as_posix() if path else "",
         "mark_type": decision.mark_type,
@@ -410,17 +409,10 @@ def _line(source: Source, judged: Judged, path: str, sha256: str = "") -> dict[s
         "group_id": f"{source.name}/{row.group_id}" if row.group_id else "",
         "fitzpatrick": row.fitzpatrick,
         "monk": row.monk,
-        **{
-            name: _number(edge)
-            for name, edge in zip(("left", "top", "right", "bottom"), edges, strict=True)
-        },
+        **{name: f"{edges[name]:.10g}" if edges else "" for name in EDGES},
         "licence": row.licence or source.licence,
         "sha256": sha256,
     }
-
-
-def _number(edge: float | str) -> str:
-    return edge if isinstance(edge, str) else f"{edge:g}"
 
 
 def _as_csv(lines: Sequence[dict[str, str]]) -> bytes:

@@ -53,8 +53,8 @@ def _row(
 ) -> SourceRow:
     addresses = tuple(f"{BUCKET}/{picture}" for picture in pictures)
     if found is None or len(found) > 1:
-        drop = Drop.DUPLICATE_ID if found else Drop.NOT_IN_OTHER_TABLE
-        return SourceRow(where, case, pictures=pictures, addresses=addresses, drop=drop)
+        fault = Drop.DUPLICATE_ID if found else Drop.NOT_IN_OTHER_TABLE
+        return SourceRow(where, case, pictures=pictures, addresses=addresses, drop=fault)
     where, cells = found[0]
     weights = _weights(cells[_WEIGHTED])
     labels, drop = _labels(weights, [cells[name] for name in _GRADABLE if cells[name]])
@@ -136,6 +136,5 @@ SOURCE = Source(
         "Two teams gave Monk tones; a tone is kept where they agree.",
     ),
     rows=_rows,
-    tables=((f"dataset/{CASES}", f"{BUCKET}/dataset/{CASES}"),)
-    + ((f"dataset/{LABELS}", f"{BUCKET}/dataset/{LABELS}"),),
+    tables=tuple((f"dataset/{name}", f"{BUCKET}/dataset/{name}") for name in (CASES, LABELS)),
 )
