@@ -158,6 +158,8 @@ class _Worker:
                         break
         except _FinalError as error:
             reason = str(error)
+        except ValueError as error:  # what urlsplit makes of a broken address
+            reason = f"no address: {error}"
         except _Stopped:
             reason = "the run was stopped"
         except OSError as error:
@@ -192,7 +194,7 @@ class _Worker:
                 _note_version(response, tag)
             self._receive(response, part, start, wanted.most_bytes)
         finally:
-            response.close()
+            _close(response)
         self._name(part, tag, file, is_all=_says_its_length(response))
 
     def _answer(self, address: str, headers: dict[str, str]) -> BaseHTTPResponse:
@@ -202,7 +204,7 @@ class _Worker:
             if response.status < 300 or response.status == 416:
                 return response
             location = response.headers.get("Location")
-            response.close()
+            _close(response)
             if not (300 <= response.status < 400 and location):
                 _refuse(response)
             target = urljoin(address, location)
@@ -303,6 +305,11 @@ def _start(response: BaseHTTPResponse, have: int, part: Path) -> int:
         return have
     part.unlink(missing_ok=True)
     raise _PassingError(f"status {response.status} for the rest of the file", wait=0.0)
+
+
+def _close(response: BaseHTTPResponse) -> None:
+    response.close()
+    response.release_conn()  # else the pool waits for it for ever
 
 
 def _says_its_length(response: BaseHTTPResponse) -> bool:

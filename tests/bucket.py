@@ -1,0 +1,124 @@
+"""A bucket of files on loopback, with the faults that real servers have."""
+
+import hashlib
+import threading
+import time
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+@dataclass
+class Bucket:
+    """What is served, what goes wrong with it, and what was asked."""
+
+    files: dict[str, bytes]
+    fail_first: dict[str, list[int]] = field(default_factory=dict)  # statuses, then well
+    always: dict[str, int] = field(default_factory=dict)
+    cut_first: set[str] = field(default_factory=set)  # half of it, once
+    slow: dict[str, float] = field(default_factory=dict)  # seconds per 512 bytes
+    redirects: dict[str, str] = field(default_factory=dict)
+    extra: dict[str, dict[str, str]] = field(default_factory=dict)  # headers of the failures
+    without: set[str] = field(default_factory=set)  # headers never sent
+    asked: list[tuple[str, str]] = field(default_factory=list)  # path, Range
+    at_once: int = 0
+    most_at_once: int = 0
+    address: str = ""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def counts(self):
+        return Counter(path for path, _ in self.asked)
+
+
+def handler_of(bucket):
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_):
+            pass
+
+        def do_GET(self):
+            path = self.path.lstrip("/")
+            with bucket.lock:
+                bucket.asked.append((path, self.headers.get("Range", "")))
+                bucket.at_once += 1
+                bucket.most_at_once = max(bucket.most_at_once, bucket.at_once)
+            try:
+                self.answer(path)
+            except (BrokenPipeError, ConnectionResetError):
+                self.close_connection = True
+            finally:
+                with bucket.lock:
+                    bucket.at_once -= 1
+
+        def answer(self, path):
+            if path in bucket.redirects:
+                return self.plain(302, {"Location": bucket.redirects[path]})
+            if bucket.fail_first.get(path):
+                return self.plain(bucket.fail_first[path].pop(0), bucket.extra.get(path, {}))
+            if path in bucket.always or path not in bucket.files:
+                return self.plain(bucket.always.get(path, 404), bucket.extra.get(path, {}))
+            return self.body(path, bucket.files[path])
+
+        def plain(self, status, headers):
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def body(self, path, data):
+            etag = f'"{hashlib.md5(data).hexdigest()}"'
+            start, wanted = 0, self.headers.get("Range", "")
+            if wanted and self.headers.get("If-Range") == etag:
+                start = int(wanted.removeprefix("bytes=").rstrip("-"))
+                self.send_response(206)
+                self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+            else:
+                self.send_response(200)
+            headers = {"ETag": etag, "Content-Length": str(len(data) - start)}
+            for name, value in headers.items():
+                if name not in bucket.without:
+                    self.send_header(name, value)
+            if "Content-Length" in bucket.without:
+                self.send_header("Connection", "close")
+            self.end_headers()
+            self.send(path, data[start:])
+
+        def send(self, path, data):
+            if path in bucket.cut_first:
+                bucket.cut_first.discard(path)
+                self.wfile.write(data[: len(data) // 2])
+                self.wfile.flush()
+                self.close_connection = True
+                return
+            step = 512 if path in bucket.slow else len(data) or 1
+            for at in range(0, len(data), step):
+                self.wfile.write(data[at : at + step])
+                self.wfile.flush()
+                time.sleep(bucket.slow.get(path, 0.0))
+
+    return Handler
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+
+
+@contextmanager
+def serving(files, **faults):
+    """Serve files on a free port of this machine while the block runs."""
+    bucket = Bucket(dict(files), **faults)
+    server = _Server(("127.0.0.1", 0), handler_of(bucket))
+    bucket.address = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield bucket
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
