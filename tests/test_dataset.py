@@ -2,8 +2,11 @@ import csv
 import hashlib
 from collections import Counter
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -488,3 +491,49 @@ def test_a_group_that_is_most_of_a_class_stays_in_training():
     for seed in range(8):
         training, _ = split_by_group([*many, *few, *brown], 0.15, seed)
         assert sum(each.group_id == "big" for each in training) == 99
+
+
+class TestParquet:
+    COLUMNS: ClassVar = {
+        "path": ["a.png", "b.png"],
+        "mark_type": ["erythematous", "other"],
+        "condition": ["rosacea", None],
+        "source": ["s", "s"],
+        "group_id": [None, "g"],
+        "left": [1.5, None],
+        "top": [2, None],
+        "right": [30.0, None],
+        "bottom": [40, None],
+        "fitzpatrick": [3, None],
+    }
+
+    def written(self, folder, **changed):
+        for name in ("a.png", "b.png"):
+            (folder / name).touch()
+        path = folder / "manifest.parquet"
+        pq.write_table(pa.table(self.COLUMNS | changed), path)
+        return path
+
+    def test_is_read_as_the_same_rows_as_a_csv(self, tmp_path):
+        path = self.written(tmp_path)
+        first, second = read_manifest(path).rows
+        assert first.box == (1.5, 2.0, 30.0, 40.0)
+        assert (first.group_id, second.group_id) == ("a.png", "g")
+        assert (second.box, second.condition, second.extra["fitzpatrick"]) == (None, "", "")
+        assert first.extra["fitzpatrick"] == "3"
+        assert read_manifest(path).digest == hashlib.sha256(path.read_bytes()).hexdigest()
+
+    def test_is_checked_as_a_csv_is(self, tmp_path):
+        path = self.written(tmp_path, mark_type=["red", "other"])
+        with pytest.raises(ManifestError, match="unknown mark_type"):
+            read_manifest(path)
+
+    @pytest.mark.parametrize("column", [[[1], [2]], [{"a": 1}, {"a": 2}]])
+    def test_of_lists_or_structs_is_none(self, tmp_path, column):
+        with pytest.raises(ManifestError, match="not readable as a CSV or Parquet manifest"):
+            read_manifest(self.written(tmp_path, path=column))
+
+    def test_that_is_none(self, tmp_path):
+        (tmp_path / "m.parquet").write_text("path,mark_type\n")
+        with pytest.raises(ManifestError, match="not readable as a CSV or Parquet manifest"):
+            read_manifest(tmp_path / "m.parquet")

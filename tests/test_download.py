@@ -212,7 +212,7 @@ def test_a_full_disk_stops_all_and_the_rerun_goes_on(tmp_path):
     names = [f"{n}" for n in range(8)]
     (tmp_path / "3.part").symlink_to("/dev/full")
     with serving(dict.fromkeys(names, BODY)) as bucket:
-        with pytest.raises(OutputError, match="disk is full.*again") as raised:
+        with pytest.raises(OutputError, match=r"disk is full.*again") as raised:
             get(bucket, tmp_path, *names, connections=1)
         assert len(str(raised.value).splitlines()) <= 3
         there = {name for name in names if (tmp_path / name).exists()}

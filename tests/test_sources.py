@@ -1,6 +1,7 @@
 """Each set on a small invented copy in its exact layout, with the traps it is known for."""
 
 import csv
+from typing import ClassVar
 
 import pytest
 
@@ -114,8 +115,10 @@ def test_scin(tmp_path):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[]", "{'a': True}", "{'a': '1'}", "{1: 1.0}", "{'a': 1e999}", "{'a': 0}", "{" * 9000]
-    + ["{'a': [1.0]}", "nan", "{'a': -0.5, 'b': 1.5}", "{'a': 1.0" + " " * 20000 + "}"],
+    [
+        *("", "[]", "nan", "{'a': True}", "{'a': '1'}", "{1: 1.0}", "{'a': 1e999}", "{'a': 0}"),
+        *("{" * 9000, "{'a': [1.0]}", "{'a': -0.5, 'b': 1.5}", "{'a': 1.0" + " " * 20000 + "}"),
+    ],
 )
 def test_scin_label_that_is_no_weights(tmp_path, text):
     write_table(tmp_path / "scin_cases.csv", SCIN_CASES, scin_case("1", "1"))
@@ -130,10 +133,10 @@ def test_scin_case_id_that_a_spreadsheet_rounded(tmp_path):
         rows_of("scin", tmp_path)
 
 
-F17K = (
-    "md5hash,fitzpatrick_scale,fitzpatrick_centaur,label,nine_partition_label,"
-    "three_partition_label,qc,url,url_alphanum"
-).split(",")
+F17K = [
+    *("md5hash", "fitzpatrick_scale", "fitzpatrick_centaur", "label", "nine_partition_label"),
+    *("three_partition_label", "qc", "url", "url_alphanum"),
+]
 HASHES = [f"{n:032x}" for n in range(8)]
 
 
@@ -189,7 +192,7 @@ def test_ddi(tmp_path):
 
 
 def test_pad_ufes_20(tmp_path):
-    columns = "patient_id,lesion_id,smoke,age,fitspatrick,diagnostic,img_id,biopsed".split(",")
+    columns = ["patient_id", "lesion_id", "smoke", "fitspatrick", "diagnostic", "img_id"]
     write_table(
         tmp_path / "metadata.csv",
         columns,
@@ -205,14 +208,14 @@ def test_pad_ufes_20(tmp_path):
 
 
 def test_pad_ufes_20_spelt_right_is_another_table(tmp_path):
-    columns = "patient_id,lesion_id,fitzpatrick,diagnostic,img_id".split(",")
+    columns = ["patient_id", "lesion_id", "fitzpatrick", "diagnostic", "img_id"]
     write_table(tmp_path / "metadata.csv", columns, {})
     with pytest.raises(SourceError, match=r"metadata.csv: column fitspatrick is missing"):
         rows_of("pad_ufes_20", tmp_path)
 
 
 def test_ham10000(tmp_path):
-    columns = "lesion_id,image_id,dx,dx_type,age,sex,localization".split(",")
+    columns = ["lesion_id", "image_id", "dx", "dx_type", "age", "sex", "localization"]
     write_table(
         tmp_path / "HAM10000_metadata.csv",
         columns,
@@ -274,7 +277,8 @@ def test_sd198(tmp_path):
         (name, (f"images/{name}/1.jpg",)),
         ("Becker's_Nevus", ("images/Becker's_Nevus/2.jpg",)),
     ]
-    assert [row.pictures for row in rows_of("sd198", tmp_path / "images")][0] == (f"{name}/1.jpg",)
+    below = next(iter(rows_of("sd198", tmp_path / "images")))
+    assert below.pictures == (f"{name}/1.jpg",)
     touch(tmp_path, "images/3.jpg")
     with pytest.raises(SourceError, match=r"3.jpg: .*in its class's folder"):
         rows_of("sd198", tmp_path)
@@ -322,7 +326,7 @@ def test_own_table(tmp_path, kind):
 
 @pytest.mark.parametrize("name", ["scin", "fitzpatrick17k", "ddi", "pad_ufes_20", "ham10000"])
 class TestTables:
-    TABLES = {
+    TABLES: ClassVar = {
         "scin": "scin_labels.csv",
         "fitzpatrick17k": "fitzpatrick17k.csv",
         "ddi": "ddi_metadata.csv",

@@ -98,7 +98,9 @@ def read_manifest(path: Path | str) -> Manifest:
         _check_columns(table.fieldnames or (), path)
         rows = _rows(table, path)
     except (OSError, UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
-        raise ManifestError(f"{path}: not readable as a CSV or Parquet manifest: {error}") from error
+        raise ManifestError(
+            f"{path}: not readable as a CSV or Parquet manifest: {error}"
+        ) from error
     if not rows:
         raise ManifestError(f"{path}: no rows; a manifest has one line per picture")
     return Manifest(path, rows, hashlib.sha256(data).hexdigest())
