@@ -324,6 +324,15 @@ def test_own_table(tmp_path, kind):
     )
 
 
+@pytest.mark.parametrize(
+    "edges", ["1,2,3,", "1,2,1,9", "1,9,5,2", "a,b,c,d", "0,0,inf,4", "nan,1,2,3"]
+)
+def test_own_table_with_a_box_that_is_none(tmp_path, edges):
+    (tmp_path / "m.csv").write_text(f"path,mark_type,left,top,right,bottom\na.jpg,mixed,{edges}\n")
+    with pytest.raises(SourceError, match=r"m\.csv line 2: the box is not four numbers"):
+        rows_of("folders", tmp_path / "m.csv")
+
+
 @pytest.mark.parametrize("name", ["scin", "fitzpatrick17k", "ddi", "pad_ufes_20", "ham10000"])
 class TestTables:
     TABLES: ClassVar = {

@@ -335,6 +335,32 @@ def kinds_of(repo_root, name):
 
 
 @pytest.mark.shared
+def test_the_page_on_data_sets_has_the_figures_of_the_command(repo_root, shared_dir, tmp_path):
+    page = (repo_root / "docs" / "data.md").read_text(encoding="utf-8")
+    kinds = ("erythematous", "hyperpigmented", "mixed", "neither", "other", EXCLUDED)
+    told = " ".join(page.split())
+    for name, title in (("scin", "SCIN"), ("fitzpatrick17k", "Fitzpatrick17k")):
+        root = shared_dir / "tables" / name
+        report = made(name, root, tmp_path / f"{name}.csv", LABELS_ONLY)
+        for what, word in (("pictures", "pictures"), ("rows", "cases")):
+            counts = [report["mark_types"].get(kind, {what: 0})[what] for kind in kinds]
+            line = f"| {title}, {word} | {' | '.join(map(str, [*counts, report[what]]))} |"
+            assert line in page or (word, name) == ("cases", "fitzpatrick17k")
+        dark = [
+            sum(report["fitzpatrick"][kind].get(tone, 0) for tone in "56") for kind in kinds[:2]
+        ]
+        of = f"of {title}'s red {'cases' if name == 'scin' else 'pictures'} {dark[0]}, of its"
+        assert of in told
+        assert f"brown {dark[1]}" in told
+        sure = Choices(labels_only=True, only_sure=True)
+        report = made(name, root, tmp_path / f"{name}-sure.csv", sure)
+        red, brown = (report["mark_types"].get(k, {"pictures": 0})["pictures"] for k in kinds[:2])
+        assert f"{title} has {red} red and {brown} brown" in told or (
+            brown == 0 and f"{title} {red} red and none brown" in told
+        )
+
+
+@pytest.mark.shared
 class TestRealTables:
     """Counts on the real tables, against a count that shares no line with the code."""
 

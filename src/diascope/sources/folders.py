@@ -1,5 +1,6 @@
 """Pictures of your own: folders named after labels, or a table that lists them."""
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -73,7 +74,11 @@ def _box(cells: Cells, where: str) -> Box | None:
     try:
         left, top, right, bottom = (float(edge) for edge in edges)
     except ValueError:
-        raise SourceError(f"{where}: left, top, right, bottom are not four numbers") from None
+        left = top = right = bottom = math.nan
+    if not (left < right and top < bottom and math.isfinite(right - left + bottom - top)):
+        raise SourceError(
+            f"{where}: the box is not four numbers with left < right and top < bottom"
+        )
     return left, top, right, bottom
 
 

@@ -15,7 +15,7 @@ class Access(StrEnum):
     OPEN = "open"
     FORM = "form"
     ACCOUNT = "account"
-    OWN = "own"
+    OWN = "own copy"
 
 
 class Drop(StrEnum):
