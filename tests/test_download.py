@@ -207,6 +207,22 @@ def test_nobody_listens(tmp_path):
     assert "no answer" in outcome.reason
 
 
+def test_a_host_that_is_gone_is_not_asked_for_every_file(tmp_path):
+    """Hundreds of dead links of one host must not take their time-outs one by one."""
+    with serving({}) as bucket:
+        gone = bucket.address
+    with serving({"here": BODY}) as bucket:
+        names = [f"{n}" for n in range(60)]
+        wanted = [Wanted(f"{gone}/{name}", name, 100) for name in names]
+        wanted.append(Wanted(f"{bucket.address}/here", "here", 10**6))
+        outcomes = download(wanted, tmp_path, check=lambda path: None, patience=QUICK)
+    reasons = [one.reason for one in outcomes]
+    asked = sum("no answer" in reason for reason in reasons)
+    assert asked <= QUICK.silences
+    assert sum("does not answer" in reason for reason in reasons) == 60 - asked
+    assert outcomes[-1].status is Status.FETCHED
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")  # noqa: PTH110
 def test_a_full_disk_stops_all_and_the_rerun_goes_on(tmp_path):
     names = [f"{n}" for n in range(8)]

@@ -280,7 +280,7 @@ def cut_tables(root, most):
 def test_from_the_bucket_to_a_model(shared_dir, tmp_path):
     """The real tables cut to a few dozen cases, drawn pictures, and servers' faults."""
     pytest.importorskip("torch")
-    served, shown = cut_tables(shared_dir / "tables" / "scin", most=8)
+    served, shown = cut_tables(shared_dir / "tables" / "scin", most=6)
     assert 24 <= len(shown) <= 120
     drawable = {"erythematous", "hyperpigmented", "neither"}
     for n, (name, kind) in enumerate(shown.items()):

@@ -8,6 +8,7 @@ byte where NAME.part ends (RFC 9110, sections 13.1.5 and 14).
 import errno
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -65,13 +66,15 @@ class Outcome:
 class Patience:
     """How often a file is tried, and the seconds between: doubled each time, or as the server says.
 
-    A server that wants to be left alone for more than ``longest`` seconds is: the file fails.
+    A server that wants to be left alone for more than ``longest`` seconds is: the file fails. One
+    that gave no answer ``silences`` times running is not asked again in this run.
     """
 
     attempts: int = 5
     first: float = 1.0
     longest: float = 120.0
     timeout: float = 30.0
+    silences: int = 12
 
 
 Check = Callable[[Path], str | None]
@@ -140,6 +143,7 @@ class _Worker:
         self._connections = connections
         self._pools: dict[str, urllib3.PoolManager] = {}
         self._quiet: dict[str, float] = {}  # host -> when it may be asked again
+        self._silences: Counter[str] = Counter()  # host -> times running without an answer
         self._lock = Lock()
 
     def get(self, wanted: Wanted) -> Outcome:
@@ -216,8 +220,11 @@ class _Worker:
     def _ask(self, address: str, headers: dict[str, str]) -> BaseHTTPResponse:
         if urlsplit(address).scheme not in ("http", "https"):
             raise _FinalError("an address that is neither http nor https")
+        host = urlsplit(address).netloc
+        if self._silences[host] >= self._patience.silences:
+            raise _FinalError(f"{host} does not answer; run it again later")
         try:
-            return self._pool(address).request(
+            response = self._pool(address).request(
                 "GET",
                 address,
                 headers={"User-Agent": _AGENT, "Accept-Encoding": "identity", **headers},
@@ -229,8 +236,12 @@ class _Worker:
             )
         except urllib3.exceptions.LocationValueError as error:
             raise _FinalError(f"no address: {error}") from error
-        except (urllib3.exceptions.HTTPError, UnicodeError) as error:
+        except urllib3.exceptions.HTTPError as error:
+            with self._lock:
+                self._silences[host] += 1
             raise _PassingError(f"no answer: {_brief(error)}") from error
+        self._silences.pop(host, None)
+        return response
 
     def _pool(self, address: str) -> urllib3.PoolManager:
         """Connections straight to the host, or through the proxy that the environment names."""

@@ -173,8 +173,8 @@ Data = Annotated[
     typer.Option(
         "--data",
         metavar="MANIFEST",
-        help="CSV with path (relative to it), mark_type, condition, source, group_id and, where "
-        "known, left, top, right, bottom of the mark.",
+        help="CSV or Parquet with path (relative to it), mark_type, condition, source, group_id "
+        "and, where known, left, top, right, bottom of the mark.",
     ),
 ]
 Config = Annotated[
@@ -380,7 +380,7 @@ def train(
         typer.Option(
             "--data",
             metavar="MANIFEST",
-            help="Photographs: CSV with path (relative to it), mark_type (erythematous, "
+            help="Photographs: CSV or Parquet with path (relative to it), mark_type (erythematous, "
             "hyperpigmented, neither, mixed; other is left out), condition, source, group_id.",
         ),
     ] = None,

@@ -75,14 +75,19 @@ def _key(label: str) -> str:
     return label.strip().casefold()
 
 
+def shipped_file(name: str) -> Path | None:
+    """Where the label map that comes with diascope stands; None where a set has none."""
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package / "_label_maps", package.parents[1] / "data" / "label_maps"):
+        if (folder / f"{name}.csv").is_file():
+            return folder / f"{name}.csv"
+    return None
+
+
 def shipped_map(name: str) -> LabelMap | None:
     """Load the label map that comes with diascope; None where a set has none."""
-    package = Path(__file__).resolve().parents[1]
-    folders = [package / "_label_maps", package.parents[1] / "data" / "label_maps"]
-    for folder in folders:
-        if (folder / f"{name}.csv").is_file():
-            return read_map(folder / f"{name}.csv")
-    return None
+    file = shipped_file(name)
+    return None if file is None else read_map(file)
 
 
 def read_map(path: Path) -> LabelMap:

@@ -28,6 +28,7 @@ from diascope.sources.label_maps import (
     check_all_decided,
     decide,
     read_map,
+    shipped_file,
     shipped_map,
 )
 from diascope.sources.pictures import Checked, check_picture, finder, safe_relative
@@ -132,8 +133,14 @@ def _labels(source: Source, map_file: Path | None) -> LabelMap:
 
 
 def _mend(source: Source, map_file: Path | None) -> str:
-    where = map_file or f"a copy of data/label_maps/{source.name}.csv and give it with --map"
-    return f"add lines to {where}, or leave them out with --unmapped exclude"
+    shipped = shipped_file(source.name)
+    if map_file is not None:
+        mend = f"add lines to {map_file}"
+    elif shipped is not None:
+        mend = f"add lines to a copy of {shipped} and give it with --map"
+    else:
+        mend = "give a label map (label,mark_type,reason,certainty) with --map"
+    return f"{mend}, or leave them out with --unmapped exclude"
 
 
 def _without_second_ids(judged: Sequence[Judged]) -> list[Judged]:
@@ -244,6 +251,11 @@ class _Counts:
         self.dropped_pictures[reason] += 1
         self._name(judged.row.where, reason, detail)
 
+    def without_picture(self, judged: Judged) -> None:
+        """Count a row for which the table names no picture."""
+        self.dropped_rows[Drop.NO_PICTURE] += 1
+        self._name(judged.row.where, Drop.NO_PICTURE, "the table names none")
+
     def _name(self, where: str, reason: str, detail: str) -> None:
         self.faults.append({"where": where, "reason": reason, "detail": detail})
 
@@ -333,7 +345,7 @@ def _located(
     judged: Judged, find: Callable[[Any], Path | None], counts: _Counts
 ) -> Iterator[tuple[Judged, str, Path]]:
     if not judged.row.pictures:
-        counts.dropped_rows[Drop.NO_PICTURE] += 1
+        counts.without_picture(judged)
     for name in judged.row.pictures:
         path = safe_relative(name)
         if path is None:
