@@ -238,6 +238,15 @@ def test_labels_only_needs_no_picture_and_keeps_every_row(scin):
     assert {line["sha256"] for line in lines} == {""}
 
 
+def test_pictures_left_out_are_counted_where_every_row_counts(tmp_path, pictures):
+    put(pictures / "0.jpg", *(tmp_path / "other" / f"{n}.jpg" for n in range(3)))
+    report = made("folders", tmp_path, tmp_path / "m.csv")
+    assert report["mark_types"] == {
+        "other": {"rows": 3, "pictures": 1},
+        EXCLUDED: {"rows": 0, "pictures": 2},
+    }
+
+
 def test_pictures_in_several_folders_are_found_by_name(tmp_path, pictures):
     columns = ["patient_id", "lesion_id", "fitspatrick", "diagnostic", "img_id"]
     rows = [("PAT_1", "1", "2.0", "NEV", "PAT_1_1_1.png"), ("PAT_2", "2", "", "BCC", "PAT_2_2.png")]

@@ -243,9 +243,8 @@ class _Counts:
             if decision.reason in _NAMED_DROPS:
                 self._name(judged.row.where, decision.reason, judged.row.id)
 
-    def drop(self, entry: "_Entry | Judged", reason: Drop, detail: str) -> None:
+    def drop(self, judged: Judged, reason: Drop, detail: str) -> None:
         """Count one picture of a row out again."""
-        judged = entry.judged if isinstance(entry, _Entry) else entry
         self.pictures[judged.decision.mark_type] -= 1
         self.pictures[EXCLUDED] += 1
         self.dropped_pictures[reason] += 1
@@ -261,7 +260,8 @@ class _Counts:
 
     def as_dict(self) -> dict[str, Any]:
         reasons = sorted({*self.dropped_rows, *self.dropped_pictures})
-        kinds = [kind for kind in (*ManifestLabel, EXCLUDED) if self.rows[kind]]
+        counted = self.rows.keys() | self.pictures.keys()
+        kinds = [kind for kind in (*ManifestLabel, EXCLUDED) if kind in counted]
         return {
             "rows": self.rows.total(),
             "pictures": self.pictures.total(),
@@ -324,7 +324,7 @@ def _entries(
     whole = []
     for entry in entries:
         if entry.checked.fault is not None:
-            counts.drop(entry, entry.checked.fault, f"{entry.path}: {entry.checked.detail}")
+            counts.drop(entry.judged, entry.checked.fault, f"{entry.path}: {entry.checked.detail}")
         else:
             whole.append(entry)
     kept = _each_once(whole, counts)
@@ -387,10 +387,10 @@ def _each_once(entries: Sequence[_Entry], counts: _Counts) -> list[_Entry]:
         kinds = {entries[other].judged.decision.mark_type for other in places}
         if len(kinds) > 1:
             others = ", ".join(entries[p].judged.row.where for p in places if p != place)
-            counts.drop(entry, Drop.TWO_LABELS, f"{entry.path}: another label at {others}")
+            counts.drop(entry.judged, Drop.TWO_LABELS, f"{entry.path}: another label at {others}")
         elif entry is not first:
             told = f"{entry.path}: the picture of {first.judged.row.where}, {first.path}"
-            counts.drop(entry, Drop.SAME_PICTURE, told)
+            counts.drop(entry.judged, Drop.SAME_PICTURE, told)
         else:
             row = replace(entry.judged.row, group_id=groups[place])
             kept.append(replace(entry, judged=replace(entry.judged, row=row)))
