@@ -64,9 +64,9 @@ class Parts:
             OutputError: another run holds it, or it cannot be written.
         """
         parts = cls(out, kind, basis)
-        parts._hold()
-        parts._clear()
-        parts._write_journal()
+        with parts._held():
+            parts._clear()
+            parts._write_journal()
         return parts
 
     @classmethod
@@ -78,10 +78,10 @@ class Parts:
                 it cannot be written.
         """
         parts = cls(out, kind, basis)
-        parts._hold()
-        parts.entries = parts._found()
-        parts._clear(keep=len(parts.entries))
-        parts._write_journal()
+        with parts._held():
+            parts.entries = parts._found()
+            parts._clear(keep=len(parts.entries))
+            parts._write_journal()
         return parts
 
     @property
@@ -138,6 +138,16 @@ class Parts:
 
     def _file(self, index: int) -> Path:
         return self._folder / f"{index:06}{self._kind.suffix}"
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """Hold the folder against other runs from here on, if the block ends well."""
+        try:
+            self._hold()
+            yield
+        except BaseException:
+            self.release()
+            raise
 
     def _hold(self) -> None:
         try:
