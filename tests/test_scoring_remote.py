@@ -3,6 +3,7 @@ import threading
 import time
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ def picture(seed):
 class Handler(BaseHTTPRequestHandler):
     """A server of good pictures and of every way in which one does not come."""
 
-    asked = Counter()
+    asked: ClassVar[Counter] = Counter()
 
     def do_GET(self):
         name = self.path.partition("?")[0].strip("/")

@@ -75,7 +75,7 @@ def files(folder):
     }
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     pass
 
 
@@ -85,7 +85,7 @@ def stopped_after(rows):
     def track(items, description, total=None):
         for number, item in enumerate(items):
             if number == rows:
-                raise Stopped
+                raise StoppedError
             yield item
 
     return track
@@ -94,16 +94,18 @@ def stopped_after(rows):
 def stop(out, predictor, inputs, rows, part_rows=5):
     """Leave a run as a crash does."""
     run = Run(out, part_rows=part_rows)
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         run.write(predictor, SpooledInputs(inputs), workers=1, track=stopped_after(rows))
 
 
 def read_back(out):
     """The cells of an output, as Python values; a CSV's as text."""
     if out.suffix == ".parquet":
-        return [tuple(row[name] for name in COLUMNS) for row in parquet.read_table(out).to_pylist()]
+        rows = parquet.read_table(out).to_pylist()
+        return [tuple(row[name] for name in COLUMNS) for row in rows]
     if out.suffix == ".jsonl":
-        lines = [json.loads(line) for line in out.read_text(encoding="utf-8").split("\n")[:-1]]
+        text = out.read_text(encoding="utf-8")
+        lines = [json.loads(line) for line in text.split("\n")[:-1]]
         assert all(tuple(line) == COLUMNS for line in lines)
         return [tuple(line.values()) for line in lines]
     with out.open(encoding="utf-8", newline="") as file:
@@ -234,6 +236,17 @@ class TestWholeOrNotAtAll:
         assert files(tmp_path) == before
         with pytest.raises(OutputError, match="of another run"):
             write(out, predictor, inputs[1:], resume=True)
+
+    def test_killed_while_it_tidied_up(self, predictor, inputs, tmp_path):
+        out = tmp_path / "rows.csv"
+        write(out, predictor, inputs)
+        before = files(tmp_path)
+        parts_folder(out).mkdir()
+        for name in ("lock", "000001.csv"):
+            (parts_folder(out) / name).touch()
+        assert write(out, predictor, inputs, resume=True).scored == 0
+        assert files(tmp_path) == before
+        assert not parts_folder(out).exists()
 
     def test_overwriting_begins_again(self, predictor, inputs, tmp_path):
         out = tmp_path / "rows.csv"

@@ -84,6 +84,18 @@ class Parts:
             parts._write_journal()
         return parts
 
+    @classmethod
+    def discard(cls, out: Path, kind: Format) -> None:
+        """Remove what a run that was killed while it tidied up has left.
+
+        Raises:
+            OutputError: another run holds it.
+        """
+        parts = cls(out, kind, {})
+        if parts._folder.is_dir():
+            with parts._held():
+                parts.remove()
+
     @property
     def rows(self) -> int:
         """How many rows are in the parts."""
@@ -123,9 +135,10 @@ class Parts:
 
     def remove(self) -> None:
         """Remove the parts, once the output is whole."""
+        # The journal first: without it, what is left is no unfinished run.
+        (self._folder / _JOURNAL).unlink(missing_ok=True)
         self._clear()
-        for name in (_JOURNAL, _LOCK):
-            (self._folder / name).unlink(missing_ok=True)
+        (self._folder / _LOCK).unlink(missing_ok=True)
         with suppress(OSError):  # somebody else's file is in it
             self._folder.rmdir()
         self.release()
