@@ -11,6 +11,7 @@ DiascopeError
 ├── BundleError          a model folder that is incomplete or changed
 ├── GuidanceError        a guidance pack that breaks its own rules
 ├── OutputError          an output that exists or cannot be written
+├── EngineError          worker processes or machines that do not answer
 └── MissingExtraError    a command whose packages are not installed
 
 Messages have one to three lines: what is wrong and where, why, and what mends it.
@@ -84,6 +85,10 @@ class GuidanceError(DiascopeError):
 
 class OutputError(DiascopeError):
     """An output exists already or cannot be written."""
+
+
+class EngineError(DiascopeError):
+    """Worker processes or machines that cannot start or do not answer."""
 
 
 class MissingExtraError(DiascopeError):
