@@ -4,6 +4,8 @@ import ast
 import csv
 import io
 import json
+import os
+import pty
 import signal
 import subprocess
 import sys
@@ -140,6 +142,18 @@ def test_nothing_is_asked_before_the_licence_is_accepted(bucket_files, tmp_path)
     assert not (tmp_path / "s").exists()
 
 
+@pytest.mark.parametrize(("answer", "status"), [(b"n\n", 1), (b"y\n", 0)])
+def test_someone_at_the_terminal_is_asked(bucket_files, tmp_path, answer, status):
+    controller, terminal = pty.openpty()
+    os.write(controller, answer)
+    with serving(bucket_files) as bucket:
+        process = start(bucket, tmp_path / "s", stdin=terminal, accepted=False)
+        assert process.wait(60) == status
+        assert bool(bucket.asked) == (status == 0)
+    os.close(controller)
+    os.close(terminal)
+
+
 @pytest.mark.parametrize(
     "source", [s for s in SOURCES if s.access is not Access.OPEN], ids=lambda s: s.name
 )
@@ -178,12 +192,14 @@ def run(*arguments, status=0):
     return shown
 
 
-def start(bucket, to):
+def start(bucket, to, *, accepted=True, **streams):
     """Fetch in a process of its own."""
     code = "from diascope.cli import main; main()"
     options = ["data", "fetch", "scin", "--to", str(to), "--address", bucket.address]
-    command = [sys.executable, "-c", code, *options, "--accept-licence", "--connections", "2"]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = [sys.executable, "-c", code, *options, "--connections", "2"]
+    command += ["--accept-licence"] if accepted else []
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    return subprocess.Popen(command, **quiet, **streams)
 
 
 def wait_for(what, process):

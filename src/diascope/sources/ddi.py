@@ -32,7 +32,7 @@ SOURCE = Source(
     terms="Non-commercial research only; no redistribution. Ask for it with the form on the page "
     "(Stanford AIMI) and unpack it.",
     citation="Daneshjou R, Vodrahalli K, Novoa RA, et al. Disparities in dermatology AI "
-    "performance on a diverse, curated clinical image set. Sci Adv 2022;8(31):eabq6147.",
+    "performance on a diverse, curated clinical image set. Sci Adv 2022;8(32):eabq6147.",
     holds="Biopsied lesions, nearly all tumours and moles: pictures to decline, evenly over skin "
     "tones. Next to nothing red or brown.",
     traps=(
