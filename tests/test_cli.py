@@ -3,19 +3,21 @@ import json
 import logging
 import os
 import pty
+import re
 import shutil
 import subprocess
 import sys
 import tomllib
 from contextlib import suppress
 from dataclasses import replace
-from io import StringIO
+from io import BytesIO, StringIO
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from pyarrow import parquet
 from rich.console import Console
 from typer.main import get_command
 from typer.testing import CliRunner
@@ -130,6 +132,8 @@ class TestHelp:
         "predict a.png --unknown",
         "score a.csv",
         "score a.csv --out rows.csv --workers 0",
+        "score a.csv --out rows.csv --workers many",
+        "score a.csv --out rows --format xlsx",
         "render --count 0 --out x --seed 1",
         "render --count 1 --out x --seed 1 --size 16",
         "render --count 1 --out x --seed 1 --mark-type other",
@@ -321,6 +325,72 @@ class TestScore:
         assert out.read_text() == "precious"
         diascope(*command, "--overwrite")
         assert out.read_text().startswith("id,path,status")
+
+    @pytest.mark.parametrize("name", ["csv", "jsonl", "parquet"])
+    def test_standard_output_has_what_a_file_has(self, folder, untrained_bundle, tmp_path, name):
+        command = ["score", folder, "--model", untrained_bundle]
+        diascope(*command, "--out", tmp_path / f"rows.{name}")
+        line = [str(each) for each in (DIASCOPE, *command, "--out", "-", "--format", name)]
+        shown = subprocess.run(line, capture_output=True, timeout=120, check=True)
+        if name == "parquet":
+            streamed = parquet.read_table(BytesIO(shown.stdout))
+            assert streamed.equals(parquet.read_table(tmp_path / "rows.parquet"))
+        else:
+            assert shown.stdout == (tmp_path / f"rows.{name}").read_bytes()
+        assert INTENDED_USE in shown.stderr.decode()
+
+    def test_a_list_comes_from_standard_input(self, pictures, untrained_bundle, tmp_path):
+        names = f"{pictures[3]}\ngone.png\n{pictures[1]}\n"
+        command = ["score", "-", "--out", "-", "--model", untrained_bundle]
+        shown = started(*command, input=names)
+        assert shown.returncode == 3
+        rows = list(csv.DictReader(shown.stdout.splitlines()))
+        assert [row["path"] for row in rows] == names.splitlines()
+        assert [row["reason"] == "missing" for row in rows] == [False, True, False]
+
+    def test_no_resuming_of_standard_output(self, folder, untrained_bundle):
+        shown = diascope("score", folder, "--out", "-", "--resume", status=1)
+        assert "--resume needs a file" in shown.stderr
+        assert not shown.stdout
+
+    def test_a_reader_that_leaves_is_one_line(self, folder, untrained_bundle):
+        command = ["score", str(folder), "--out", "-", "--model", str(untrained_bundle)]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        process = subprocess.Popen(
+            [DIASCOPE, *command],
+            **pipes,
+            text=True,
+        )
+        process.stdout.close()
+        stderr = process.stderr.read()
+        process.stderr.close()
+        assert process.wait(timeout=120) == 1
+        error = "Error: the rows cannot be written: Broken pipe\n"
+        assert stderr[stderr.index("Error") :] == error
+
+    def test_bounds_that_are_asked_for(self, folder, untrained_bundle, tmp_path):
+        command = ["score", folder, "--model", untrained_bundle, "--overwrite", "--out"]
+        for option, value in [("--max-pixels", 64 * 64 - 1), ("--max-bytes", 100)]:
+            diascope(*command, tmp_path / "rows.csv", option, value, status=3)
+            assert {row["reason"] for row in rows_of(tmp_path / "rows.csv")} == {"too_large"}
+        diascope(*command, tmp_path / "rows.csv", "--max-pixels", 64 * 64)
+
+    def test_an_unfinished_run_is_named_before_the_work(self, folder, tmp_path):
+        parts = tmp_path / ".rows.csv.parts"
+        parts.mkdir()
+        (parts / "journal.jsonl").write_text("{}\n")
+        command = ["score", folder, "--out", tmp_path / "rows.csv", "--model", "nothing"]
+        shown = diascope(*command, status=1)
+        assert str(parts) in shown.stderr
+        assert "--resume to go on, or --overwrite to begin again" in shown.stderr
+
+    def test_the_summary_tells_speed_and_the_slowest_stage(
+        self, folder, untrained_bundle, tmp_path
+    ):
+        out = tmp_path / "rows.csv"
+        shown = diascope("score", folder, "--out", out, "--model", untrained_bundle)
+        assert re.search(r"12 pictures in [\d.]+ s, [\d.]+/s; slowest stage: \w+ \(", shown.stdout)
+        assert re.search(r"scoring: 12 in .*", shown.stderr)
 
     def test_a_faulty_manifest_leaves_nothing(self, untrained_bundle, tmp_path):
         (tmp_path / "m.csv").write_text("path,blanches\na.png,maybe\n")

@@ -1,5 +1,7 @@
+import re
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -199,3 +201,28 @@ def test_which_verdicts_are_right_for_a_label():
         (ManifestLabel.OTHER, Verdict.NEITHER),
         (ManifestLabel.OTHER, Verdict.NOT_ASSESSABLE),
     }
+
+
+class TestTheDocumentedContract:
+    PAGE = (Path(__file__).resolve().parents[1] / "docs" / "scoring.md").read_text(encoding="utf-8")
+
+    def test_columns_and_types_are_those_of_the_page(self):
+        from diascope.scoring.table import schema
+
+        documented = re.findall(r"^\| `(\w+)` \| (\w+)( or null)? \|", self.PAGE, re.MULTILINE)
+        assert [(name, kind, bool(null)) for name, kind, null in documented] == [
+            (field.name, str(field.type), field.nullable) for field in schema()
+        ]
+        assert tuple(name for name, _, _ in documented) == COLUMNS
+
+    def test_every_reason_is_on_the_page(self):
+        from diascope.calibration import GateReason
+        from diascope.guidance import GlassNote
+        from diascope.quality import DeclineReason
+        from diascope.scoring.inputs import LIST_SUFFIXES, PICTURE_SUFFIXES
+
+        contradictions = [note for note in GlassNote if note.contradicts]
+        for reason in (*UnreadableReason, *DeclineReason, *GateReason, *contradictions):
+            assert f"`{reason.value}`" in self.PAGE
+        for suffix in (*LIST_SUFFIXES, *PICTURE_SUFFIXES):
+            assert suffix in self.PAGE
