@@ -2,7 +2,7 @@ import csv
 import json
 import os
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 
@@ -234,7 +234,8 @@ def test_a_box_is_read_as_it_is_written(edges):
 def test_columns_are_the_public_contract():
     assert ",".join(COLUMNS) == (
         "id,path,status,reason,verdict,image_verdict,p_erythematous,p_hyperpigmented,p_neither,"
-        "separation,ita_degrees,blanches,width,height,claim_ids,document_ids,model"
+        "separation,ita_degrees,blanches,width,height,resolution,sharpness,exposure,"
+        "clipped_share,skin_share,contexts,claim_ids,document_ids,model"
     )
 
 
@@ -297,6 +298,8 @@ class TestScore:
             blanches=False,
             width=128,
             height=128,
+            **asdict(told.quality),
+            contexts="pregnancy",
             claim_ids=";".join(claim.id for claim in told.guidance),
             document_ids=";".join(document_ids(told.guidance)),
             model=f"untrained@{told.model_digest[:12]}",

@@ -88,13 +88,17 @@ class Picture:
 
 
 def read_picture(
-    source: PictureSource, *, decode_side: int | None = None, limits: Limits | None = None
+    source: PictureSource,
+    *,
+    decode_side: int | Callable[[int, int], int] | None = None,
+    limits: Limits | None = None,
 ) -> Picture:
     """Read a path, the bytes of a file, an open binary file, a Pillow image or an array.
 
     With ``decode_side`` a JPEG is decoded at the smallest of the scales 1/8, 2/8, ... 8/8 whose
-    shorter side is still at least that many pixels; other formats are decoded whole. An array is
-    uint8 (H, W, 3), sRGB, upright; it is not copied where it is contiguous, and never changed.
+    shorter side is still at least that many pixels; other formats are decoded whole. It may be a
+    function of the upright original's width and height. An array is uint8 (H, W, 3), sRGB,
+    upright; it is not copied where it is contiguous, and never changed.
 
     Raises:
         ImageError: whatever keeps the picture from being read, with its reason.
@@ -114,7 +118,7 @@ def read_picture(
         _check_raw(header, name)
         _check_size(header.size, _most_pixels(header, limits), name, limits)
         if isinstance(header, JpegImageFile):
-            return _from_jpeg(data, header, decode_side)
+            return _from_jpeg(data, header, _side(decode_side, header))
         frames = (ReadingNote.FIRST_FRAME,) if getattr(header, "is_animated", False) else ()
         return _from_pillow(header, frames)
 
@@ -294,9 +298,14 @@ def _from_array(array: npt.NDArray[Any], name: str, limits: Limits) -> Picture:
     return _picture(array, width, height, True, ())
 
 
-def _from_jpeg(data: bytes, header: JpegImageFile, decode_side: int | None) -> Picture:
+def _side(wanted: int | Callable[[int, int], int] | None, header: Image.Image) -> int:
+    if callable(wanted):
+        return wanted(*_upright_size(header.size, _orientation(header)))
+    return wanted or 0
+
+
+def _from_jpeg(data: bytes, header: JpegImageFile, side: int) -> Picture:
     inks = header.mode == "CMYK"
-    side = decode_side or 0
     array = simplejpeg.decode_jpeg(
         data, "CMYK" if inks else "RGB", min_height=side, min_width=side, strict=True
     )
@@ -404,8 +413,12 @@ def _upright(
 ) -> Picture:
     orientation = _orientation(header)
     pixels = _TURNS[orientation](array) if orientation in _TURNS else array
-    width, height = size[::-1] if orientation in (5, 6, 7, 8) else size
+    width, height = _upright_size(size, orientation)
     return _picture(pixels, width, height, colour, notes)
+
+
+def _upright_size(size: tuple[int, int], orientation: int) -> tuple[int, int]:
+    return size[::-1] if orientation in (5, 6, 7, 8) else size
 
 
 def _picture(

@@ -6,7 +6,7 @@ guidance. Quality may veto a verdict, never change it for another; guidance neve
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import isfinite
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self, cast
@@ -28,11 +28,11 @@ from diascope.guidance import (
     load_pack,
     read_contexts,
 )
-from diascope.image import PictureSource, read_picture, source_name
+from diascope.image import Limits, PictureSource, source_name
 from diascope.labels import INTENDED_USE, LABEL_ORDER, MarkType, Verdict
 from diascope.machine import available_cores
-from diascope.preprocess import Box, decode_side, prepare
-from diascope.quality import DeclineReason, assess
+from diascope.preprocess import Box, prepare, read_for, resolution
+from diascope.quality import DeclineReason, Quality, decline_reasons, measure
 
 Tensor = npt.NDArray[np.float32]
 Device = Literal["auto", "cpu", "cuda"]
@@ -58,6 +58,7 @@ class Prediction:
         reasons: codes why ``verdict`` declines; empty where it names a colour.
         ita_degrees: typology angle of the skin around the mark; an estimate, as the camera's
             light is unknown.
+        quality: measures of the picture, or of the box with the skin around it.
         glass_test: how the glass-test answer stood to the picture, in words.
         guidance: claims with their sources, red flags first.
         notes: what had to be assumed to read the picture.
@@ -74,6 +75,7 @@ class Prediction:
     separation: float
     reasons: tuple[Reason, ...]
     ita_degrees: float
+    quality: Quality
     glass_test: GlassTest
     guidance: tuple[Claim, ...]
     notes: tuple[str, ...]
@@ -109,6 +111,7 @@ class Prediction:
             "reasons": [{"code": code.value, "words": words} for code, words in reasons],
             "ita_degrees": self.ita_degrees,
             "estimates": ["ita_degrees"],
+            "quality": asdict(self.quality),
             "blanches": self.blanches,
             "contexts": [context.value for context in self.contexts],
             "glass_test": {"code": self.glass_test.note.value, "words": self.glass_test.words},
@@ -135,11 +138,13 @@ class Predictor:
         device: Device = "cpu",
         runtime: Runtime = "onnx",
         threads: int | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self.bundle = bundle
         self.pack = pack
         self.device, self.runtime = _choose(device, runtime)
         self.threads = threads
+        self.limits = limits
         self._network = _network(bundle, self.device, self.runtime, threads)
 
     @classmethod
@@ -151,6 +156,7 @@ class Predictor:
         runtime: Runtime = "onnx",
         guidance: Path | None = None,
         threads: int | None = None,
+        limits: Limits | None = None,
     ) -> Self:
         """Load a shipped bundle by name (None: the default one) or a bundle's folder.
 
@@ -160,6 +166,7 @@ class Predictor:
             runtime: ``onnx`` or ``torch``; the two agree within 1e-4.
             guidance: folder of another guidance pack; None: the shipped one.
             threads: of the network on the processor; None: all cores.
+            limits: bounds of a file, checked before it is decoded; None: ``image.Limits()``.
 
         Raises:
             BundleError: the bundle is not whole, or not one this diascope can run.
@@ -168,11 +175,12 @@ class Predictor:
             MissingExtraError: torch is asked for and not installed.
         """
         verified = load_bundle(resolve_bundle(bundle))
-        return cls(verified, load_pack(guidance), device, runtime, threads)
+        return cls(verified, load_pack(guidance), device, runtime, threads, limits)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Keep what rebuilds it: sessions do not cross processes."""
-        return type(self), (self.bundle, self.pack, self.device, self.runtime, self.threads)
+        rebuilt = (self.bundle, self.pack, self.device, self.runtime, self.threads, self.limits)
+        return type(self), rebuilt
 
     @property
     def name(self) -> str:
@@ -263,18 +271,19 @@ class Predictor:
 
     def _see(self, request: "_Request") -> "_Seen":
         size = self.bundle.description.preprocessing.size
-        # A box may be a small part of the picture: it needs every pixel there is.
-        side = None if request.box else decode_side(size)
-        picture = read_picture(request.image, decode_side=side)
+        picture = read_for(request.image, request.box, size, limits=self.limits)
         try:
             prepared = prepare(picture, request.box, size)
         except ImageError as error:
             name = source_name(request.image)
             raise ImageError(error.reason, name, f"{error.name} {error.detail}") from error
+        shown = resolution(picture.width, picture.height, request.box)
+        quality = measure(prepared.pixels, shown)
         return _Seen(
             prepared.tensor,
             prepared.ita_degrees,
-            assess(picture),
+            quality,
+            decline_reasons(quality, picture.has_colour, self.bundle.description.quality),
             picture.width,
             picture.height,
             picture.notes,
@@ -293,6 +302,7 @@ class Predictor:
             separation=float(separation(probabilities)),
             reasons=reasons if glass.verdict.declines else (),
             ita_degrees=seen.ita_degrees,
+            quality=seen.quality,
             glass_test=glass,
             guidance=self.pack.claims_for(glass.verdict, request.contexts, glass=glass.note),
             notes=seen.notes,
@@ -329,6 +339,7 @@ class _Seen:
 
     tensor: Tensor
     ita_degrees: float
+    quality: Quality
     vetoes: tuple[DeclineReason, ...]
     width: int
     height: int

@@ -9,7 +9,7 @@ import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from functools import partial
 from importlib.metadata import version
@@ -82,8 +82,9 @@ class Row:
     """One scored picture; the fields, in this order, are the columns of a table.
 
     What is not known of a picture that could not be read stays empty. ``reason`` is an
-    ``UnreadableReason``, or the codes of why it declined, joined by ``;`` as ``claim_ids`` and
-    ``document_ids`` are.
+    ``UnreadableReason``, or the codes of why it declined, joined by ``;`` as ``contexts``,
+    ``claim_ids`` and ``document_ids`` are. ``resolution`` to ``skin_share`` are those of
+    ``quality.Quality``.
     """
 
     id: str
@@ -100,6 +101,12 @@ class Row:
     blanches: bool | None
     width: int | None = None
     height: int | None = None
+    resolution: int | None = None
+    sharpness: float | None = None
+    exposure: float | None = None
+    clipped_share: float | None = None
+    skin_share: float | None = None
+    contexts: str = ""
     claim_ids: str = ""
     document_ids: str = ""
     model: str
@@ -356,6 +363,7 @@ def row_of(item: ScoreInput, answer: Prediction | ImageError, model: str) -> Row
             status=Status.UNREADABLE,
             reason=answer.reason.value,
             blanches=item.blanches,
+            contexts=SEPARATOR.join(item.contexts),
             model=model,
         )
     return Row(
@@ -373,6 +381,8 @@ def row_of(item: ScoreInput, answer: Prediction | ImageError, model: str) -> Row
         blanches=answer.blanches,
         width=answer.width,
         height=answer.height,
+        **asdict(answer.quality),
+        contexts=SEPARATOR.join(answer.contexts),
         claim_ids=SEPARATOR.join(claim.id for claim in answer.guidance),
         document_ids=SEPARATOR.join(document_ids(answer.guidance)),
         model=model,
