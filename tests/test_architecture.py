@@ -35,6 +35,7 @@ HOMES = {
     "onnx": {"export"},
     "onnx_ir": {"export"},
     "onnxruntime": {"inference"},
+    "pillow_heif": {"image"},
     "rich": {"cli"},
     "simplejpeg": {"image"},
     "sklearn": {"baseline", "cross_validation"},
@@ -51,6 +52,7 @@ NEED_TRAIN = {"network", "augment", "training", "export", "baseline", "cross_val
 DISTRIBUTIONS = {
     "PIL": "pillow",
     "cv2": "opencv-python-headless",
+    "pillow_heif": "pillow-heif",
     "onnx_ir": "onnx-ir",
     "sklearn": "scikit-learn",
     "pydantic_core": "pydantic",

@@ -128,7 +128,24 @@ def _box(text: str) -> "Box":
 
 Images = Annotated[
     list[str],
-    typer.Argument(metavar="IMAGE...", help="JPEG, PNG, WebP, TIFF, BMP, GIF or AVIF pictures."),
+    typer.Argument(
+        metavar="IMAGE...", help="JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF or HEIC pictures."
+    ),
+]
+MaxPixels = Annotated[
+    int | None,
+    typer.Option(
+        "--max-pixels",
+        min=1,
+        show_default="200 million of a JPEG that can be decoded small, 64 million of others",
+        help="Refuse larger pictures before they are decoded.",
+    ),
+]
+MaxBytes = Annotated[
+    int | None,
+    typer.Option(
+        "--max-bytes", min=1, show_default="100 million", help="Refuse larger files unread."
+    ),
 ]
 Model = Annotated[
     str | None,
@@ -235,12 +252,15 @@ def predict(
     device: Device = "cpu",
     runtime: Runtime = "onnx",
     guidance: GuidanceFolder = None,
+    max_pixels: MaxPixels = None,
+    max_bytes: MaxBytes = None,
 ) -> None:
     """Judge pictures: verdict, probabilities, reasons, and guidance with its sources.
 
     A picture that cannot be read does not stop the others; the exit status is then 3, or 1 where
     none could be read.
     """
+    from diascope.image import Limits
     from diascope.inference import Predictor
     from diascope.scoring import listed_inputs, predict_inputs
 
@@ -253,7 +273,10 @@ def predict(
     inputs = listed_inputs(
         images, box=box, blanches=_answer(blanches), contexts=contexts or (), expand=as_table
     )
-    predictor = Predictor.load(model, device=device, runtime=runtime, guidance=guidance)
+    limits = Limits.of(max_pixels, max_bytes)
+    predictor = Predictor.load(
+        model, device=device, runtime=runtime, guidance=guidance, limits=limits
+    )
     answers = list(predict_inputs(predictor, inputs))
     if as_json:
         _print_json(answers)
