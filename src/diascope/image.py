@@ -296,7 +296,7 @@ def _heif_file(stream: BytesIO) -> ImageFile:
     import pillow_heif  # noqa: PLC0415
 
     pillow_heif.options.DECODE_THREADS = 1
-    return pillow_heif.HeifImageFile(stream)
+    return cast(ImageFile, pillow_heif.HeifImageFile(stream))  # type: ignore[no-untyped-call]
 
 
 # By signature, not through Image.open: file names do not matter, few plugins are loaded, and no
