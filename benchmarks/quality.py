@@ -5,8 +5,10 @@ Command: python benchmarks/quality.py ../shared/photos/manifest.csv
 Three tables. Photographs declined per mark type (all are meant to be judged). Drawn pictures
 declined per bin of typology angle (Del Bino and Bernerd, Br J Dermatol 2013;169 Suppl 3:33). And
 what spoils a verdict: AUROC of red against brown of ``rendered``, which saw no photograph, on
-photographs blurred, made small, darkened and burnt, beside the measure that should tell. The
-thresholds of ``config.QualityConfig`` are read off the last: as wide as the AUROC allows.
+photographs blurred, made small, darkened and burnt, beside the measures and the share declined. The
+thresholds of ``config.QualityConfig`` are read off these: under-exposure from where the AUROC falls
+on, clipping and skin beyond nearly every photograph. Blur hardly costs AUROC, so that its threshold
+stands below every photograph instead.
 """
 
 import sys

@@ -330,6 +330,15 @@ def _spaces() -> Iterator[Case]:
     yield _good("ycck.jpg", ycck(cmyk), notes=plain)
     broken = {"pixels": PIXELS, "notes": ("broken_profile",)}
     yield Case("junk-profile.jpg", encoded(IMAGE, "JPEG", icc_profile=b"junk", **FINE), **broken)
+    coded = {"notes": ("coded_colours",)}  # Display P3 by its code points, without a profile
+    header = encoded(IMAGE, "PNG")
+    chunk = png_of_chunks([(b"cICP", bytes([12, 13, 0, 1]))])[8:]
+    yield _good("coded.png", header[:33] + chunk + header[33:], **coded)
+    for suffix, kind, options in (("avif", "AVIF", FINE_AVIF), ("heic", "HEIF", FINE_HEIC)):
+        data = bytearray(encoded(IMAGE, kind, **options))
+        place = data.index(b"colrnclx") + 8
+        data[place : place + 4] = bytes([0, 12, 0, 13])
+        yield _good(f"coded.{suffix}", bytes(data), **coded)
     cut = SPACES["display-p3"].profile()[:200]
     yield Case("cut-profile.png", encoded(IMAGE, "PNG", icc_profile=cut), **broken)
 

@@ -51,6 +51,8 @@ GREY_LEVELS = 2
 NEUTRAL_GREY = (128, 128, 128)
 """sRGB under whatever is transparent."""
 
+_HEAD = 65_536  # bytes at a file's start that hold what it tells of its colours
+
 
 class ReadingNote(StrEnum):
     """What was assumed in reading a picture."""
@@ -59,6 +61,9 @@ class ReadingNote(StrEnum):
     """The colour profile cannot be used; the pixels were taken as sRGB."""
     CMYK_WITHOUT_PROFILE = "cmyk_without_profile"
     """Inks without a usable profile, taken as complements of R, G, B."""
+    CODED_COLOURS = "coded_colours"
+    """Primaries or a curve other than sRGB's, told by code points alone, without a profile; the
+    pixels were taken as sRGB."""
     FIRST_FRAME = "first_frame"
     """The file holds several pictures; the first was read."""
 
@@ -131,8 +136,25 @@ def read_picture(
         _check_size(header.size, _most_pixels(data, header, limits), name, limits)
         if isinstance(header, JpegImageFile):
             return _from_jpeg(data, header, _side(decode_side, header))
-        frames = (ReadingNote.FIRST_FRAME,) if getattr(header, "is_animated", False) else ()
-        return _from_pillow(header, frames)
+        return _from_pillow(header, _notes(data, header))
+
+
+# ITU-T H.273, tables 2 and 3, in the box of ISO/IEC 14496-12 and in PNG's chunk: the primaries and
+# curves of sRGB and of what is taken for it, and unspecified.
+_CODED = re.compile(rb"colrnclx\0(.)\0(.)|\0\0\0\x04cICP(.)(.)", re.DOTALL)
+_PRIMARIES, _CURVES = {1, 2, 5, 6}, {1, 2, 6, 13, 14, 15}
+
+
+def _notes(data: bytes, header: ImageFile) -> tuple[ReadingNote, ...]:
+    notes = []
+    coded = _CODED.search(data, 0, _HEAD) if "icc_profile" not in header.info else None
+    if coded:
+        primaries, curve = (part[0] for part in coded.groups() if part is not None)
+        if primaries not in _PRIMARIES or curve not in _CURVES:
+            notes.append(ReadingNote.CODED_COLOURS)
+    if getattr(header, "is_animated", False):
+        notes.append(ReadingNote.FIRST_FRAME)
+    return tuple(notes)
 
 
 def source_name(source: object) -> str:
