@@ -59,7 +59,7 @@ def untrained_bundle(tmp_path_factory) -> Path:
     """A whole bundle of a small network that was never trained: its verdicts mean nothing."""
     torch = pytest.importorskip("torch")
     from diascope.bundle import BundleDescription, Preprocessing, TrainingData, save_bundle
-    from diascope.config import GateConfig, NetworkConfig
+    from diascope.config import GateConfig, NetworkConfig, QualityConfig
     from diascope.export import to_onnx
     from diascope.network import parameter_count
 
@@ -74,6 +74,7 @@ def untrained_bundle(tmp_path_factory) -> Path:
         parameters=parameter_count(network),
         temperature=1.5,
         gates=GateConfig(),
+        quality=QualityConfig(),
         data=TrainingData(digest=None, summary="Nothing.", rendered=0, photographs=0),
         data_licence="none",
         intended_use="Tests.",

@@ -36,6 +36,7 @@ HOMES = {
     "onnx": {"export"},
     "onnx_ir": {"export"},
     "onnxruntime": {"inference"},
+    "pillow_heif": {"image"},
     "rich": {"cli"},
     "simplejpeg": {"image"},
     "sklearn": {"baseline", "cross_validation"},
@@ -54,6 +55,7 @@ NEED_DATA = {"download"}
 DISTRIBUTIONS = {
     "PIL": "pillow",
     "cv2": "opencv-python-headless",
+    "pillow_heif": "pillow-heif",
     "onnx_ir": "onnx-ir",
     "sklearn": "scikit-learn",
     "pydantic_core": "pydantic",

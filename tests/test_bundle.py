@@ -26,7 +26,7 @@ from diascope.bundle import (
     save_bundle,
     with_figures,
 )
-from diascope.config import GateConfig, NetworkConfig
+from diascope.config import GateConfig, NetworkConfig, QualityConfig
 from diascope.errors import BundleError, OutputError
 
 FIGURE = Figure(
@@ -50,6 +50,7 @@ def describe(**changes):
         "parameters": 12,
         "temperature": 1.25,
         "gates": GateConfig(),
+        "quality": QualityConfig(),
         "data": TrainingData(digest=None, summary="Drawn marks.", rendered=10, photographs=0),
         "data_licence": "none needed",
         "intended_use": "Research and education.",
@@ -188,6 +189,8 @@ def test_a_listed_name_cannot_leave_the_folder(folder, name):
         (lambda d: d["labels"].reverse(), "label order must be erythematous, hyperpigmented"),
         (lambda d: d["labels"].append("other"), "label order"),
         (lambda d: d["gates"].pop("separation_floor"), r"gates\.separation_floor is missing"),
+        (lambda d: d["quality"].pop("least_skin"), r"quality\.least_skin is missing"),
+        (lambda d: d.pop("quality"), "quality: Field required"),
         (lambda d: d["network"].pop("dropout"), r"network\.dropout is missing"),
         (lambda d: d.pop("figures"), "figures is missing"),
         (lambda d: d.pop("checksum"), "checksum is missing"),

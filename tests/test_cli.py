@@ -720,3 +720,11 @@ class TestProcess:
         run = subprocess.run(head, shell=True, capture_output=True, text=True, check=False)
         assert run.stdout.startswith("unclear: ")
         assert "Traceback" not in run.stderr
+
+
+def test_bounds_of_pixels_and_bytes_can_be_moved(pictures, untrained_bundle):
+    model = ("--model", untrained_bundle, "--json")
+    for option, bound in (("--max-pixels", 64 * 64), ("--max-bytes", pictures[0].stat().st_size)):
+        diascope("predict", pictures[0], *model, option, bound)
+        told = diascope("predict", pictures[0], *model, option, bound - 1, status=1)
+        assert '"reason": "too_large"' in told.stdout

@@ -12,6 +12,7 @@ from diascope.colour import (
     linear_to_srgb,
     melanin_index,
     optical_density,
+    pigments,
     srgb_to_lab,
     srgb_to_linear,
 )
@@ -164,6 +165,23 @@ def test_blood_shows_in_the_erythema_index_and_melanin_in_the_other():
     assert melanin_index(brown) - melanin_index(bare) > 2 * (
         melanin_index(red) - melanin_index(bare)
     )
+
+
+@given(st.floats(0, 2.5), st.floats(0, 1.0), st.floats(0.1, 1.0))
+def test_pigments_are_what_was_mixed_whatever_the_light(melanin, haemoglobin, light):
+    # Tsumura et al.: colour = light x bloodless skin x 10^-(pigments x absorption).
+    absorbed = melanin * np.array([0.36, 0.50, 0.79]) + haemoglobin * np.array([0.16, 0.78, 0.60])
+    linear = light * np.array([0.92, 0.80, 0.70]) * 10**-absorbed
+    # The offset of optical density is not in the model: away with it.
+    told = pigments(linear_to_srgb(np.maximum(linear - 0.01, 0)))
+    if linear.min() > 0.02:
+        assert told == pytest.approx((melanin, haemoglobin), abs=1e-4)
+
+
+def test_pigments_of_bytes_and_of_floats_agree():
+    pixels = np.array([[199, 148, 129], [200, 84, 97], [60, 40, 30]], np.uint8)
+    for of_bytes, of_floats in zip(pigments(pixels), pigments(pixels / 255), strict=True):
+        np.testing.assert_allclose(of_bytes, of_floats, atol=1e-4)
 
 
 def test_inputs_stay_as_they_were():

@@ -72,6 +72,8 @@ def test_settings_of_the_file_and_overrides_are_taken(least):
         ("network.widths=[15, 16]", "network.widths.0 = 15: Input should be greater"),
         ("network.widths=[16]", "network.widths = [16]: List should have at least 2 items"),
         ("gates.separation_floor=0.4", "gates.separation_floor = 0.4: Input should be greater"),
+        ("quality.least_skin=1.5", "quality.least_skin = 1.5: Input should be less"),
+        ("quality.least_resolution=0", "quality.least_resolution = 0: Input should be greater"),
         ("name=../up", "name = '../up': String should match pattern"),
         ("train=5", "train = 5: this is a section; set keys in it"),
         ("data.rendered_count=0", "data.rendered_share is above 0 but data.rendered_count is 0"),

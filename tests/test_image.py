@@ -11,10 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image, ImageCms
+from pillow_heif import register_heif_opener
 
 from diascope.colour import srgb_to_lab, srgb_to_linear
 from diascope.errors import ImageError, UnreadableReason
 from diascope.image import GREY_LEVELS, Limits, Picture, ReadingNote, read_picture
+
+register_heif_opener()
 
 SKIN, MARK = (199, 148, 129), (200, 84, 97)
 
@@ -50,9 +53,10 @@ FINE = {
     "TIFF": {},
     "BMP": {},
     "AVIF": {"quality": 100, "subsampling": "4:4:4"},
+    "HEIF": {"quality": -1, "chroma": 444},
 }
 EXACT = ["PNG", "WEBP", "TIFF", "BMP"]
-WITH_METADATA = ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"]
+WITH_METADATA = ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF"]
 
 
 def mean_lab(pixels):
@@ -192,7 +196,7 @@ STORED = {
 @pytest.mark.parametrize("orientation", STORED)
 def test_every_orientation_is_turned_upright(kind, orientation):
     stored = Image.fromarray(np.ascontiguousarray(STORED[orientation](PIXELS)))
-    data = encoded(stored, kind, exif=exif(orientation), **FINE[kind])
+    data = encoded(stored, kind, exif=exif(orientation).tobytes(), **FINE[kind])
     for source in (data, Image.open(io.BytesIO(data))):
         picture = read_picture(source)
         assert (picture.width, picture.height) == (96, 64)
@@ -214,6 +218,16 @@ def test_every_orientation_is_turned_upright(kind, orientation):
 def test_a_corrupt_exif_block_is_ignored(block):
     data = encoded(IMAGE, "JPEG", exif=block, **FINE["JPEG"])
     np.testing.assert_allclose(read_picture(data).pixels.astype(int), PIXELS, atol=4)
+
+
+def test_the_corrupt_exif_block_of_an_avif_is_ignored_and_its_turn_kept():
+    block = exif(6)
+    block[0x010F] = "maker"
+    stored = Image.fromarray(np.ascontiguousarray(STORED[6](PIXELS)))
+    data = bytearray(encoded(stored, "AVIF", exif=block, **FINE["AVIF"]))
+    start = data.index(b"II*\0" if b"II*\0" in data else b"MM\0*")
+    data[start : start + 4] = b"JUNK"
+    np.testing.assert_allclose(read_picture(bytes(data)).pixels.astype(int), PIXELS, atol=4)
 
 
 # Transparency, palettes, grey, deep pixels.
@@ -515,7 +529,8 @@ def test_a_jpeg_whose_middle_is_lost_is_refused():
         (b"\xff\xd8\xff", "truncated", "copy it again"),
         (JPEG[:40], "truncated", "copy it again"),
         (PNG[:8], "truncated", "copy it again"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "unsupported", "export it as JPEG"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "truncated", "copy it again"),
+        (b"\0\0\0\x18ftypisom\0\0\0\0isommp42", "unsupported", "a film"),
         (encoded(IMAGE, "TIFF", tiffinfo={254: 1}), "unsupported", "export a JPEG"),
         (encoded(Image.new("F", (64, 64)), "TIFF"), "unsupported", "save it again"),
         (encoded(Image.new("I", (64, 64)), "TIFF"), "unsupported", "save it again"),
@@ -641,6 +656,38 @@ def test_too_many_pixels_are_refused_before_decoding(data):
     assert "save the picture smaller" in error.detail
 
 
+def scanned(times, width, height):
+    """A progressive JPEG whose last scan is repeated, of a size that it does not hold."""
+    data = jpeg_of(width, height, progressive=True)
+    last = data.rindex(b"\xff\xda")
+    return data[:-2] + data[last:-2] * times + data[-2:]
+
+
+def test_scans_that_pass_over_many_pixels_are_bounded():
+    assert refused(scanned(5000, 4000, 3000)).reason is UnreadableReason.TOO_LARGE
+    assert refused(scanned(5, 4000, 3000)).reason is UnreadableReason.TRUNCATED
+
+
+def test_scans_of_a_thumbnail_do_not_count():
+    thumbnail = encoded(IMAGE, "JPEG", progressive=True)
+    block = exif(1).tobytes() + thumbnail * 3
+    data = bytearray(encoded(IMAGE, "JPEG", exif=block))
+    frame = data.rindex(b"\xff\xc0")
+    data[frame + 5 : frame + 9] = struct.pack(">HH", 10_000, 6_401)
+    assert refused(bytes(data)).reason is UnreadableReason.TRUNCATED  # not too large
+
+
+@pytest.mark.parametrize("name", [b"zTXt", b"iCCP", b"iTXt"])
+def test_what_unpacks_without_bound_is_refused(name):
+    packed = zlib.compress(bytes(200_000_000))
+    body = name + (b"c\0\1\0\0\0" if name == b"iTXt" else b"c\0\0") + packed
+    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    data = png_of(64, 64)
+    error = refused(data[:33] + chunk + data[33:])
+    assert error.reason is UnreadableReason.TOO_LARGE
+    assert "unpacks without bound" in error.detail
+
+
 def test_a_baseline_jpeg_may_be_larger_than_what_is_decoded_whole():
     assert refused(jpeg_of(10_000, 6_401)).reason is UnreadableReason.TRUNCATED
 
@@ -657,6 +704,10 @@ def test_too_many_bytes_are_refused(tmp_path):
 
 
 def test_limits_can_be_told():
+    limits = Limits.of(max_pixels=96 * 64 - 1)
+    assert {refused(data, limits=limits).reason for data in (PNG, JPEG)} == {"too_large"}
+    assert read_picture(PNG, limits=Limits.of(96 * 64, len(PNG))).width == 96
+    assert Limits.of() == Limits()
     assert refused(PNG, limits=Limits(max_pixels_whole=96 * 64 - 1)).reason == "too_large"
     assert refused(JPEG, limits=Limits(max_pixels=96 * 64 - 1)).reason == "too_large"
     assert refused(PIXELS, limits=Limits(max_pixels=96 * 64 - 1)).reason == "too_large"

@@ -3,7 +3,7 @@ import pickle
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import FrozenInstanceError, asdict, fields
 from datetime import UTC, datetime
 from functools import cache
 from io import BytesIO
@@ -21,7 +21,7 @@ from PIL import Image
 
 from diascope import Predictor
 from diascope.bundle import BundleDescription, Preprocessing, TrainingData, save_bundle
-from diascope.config import GateConfig, NetworkConfig
+from diascope.config import GateConfig, NetworkConfig, QualityConfig
 from diascope.errors import (
     BundleError,
     DeviceError,
@@ -67,7 +67,7 @@ def linear_onnx(weights, bias, size=SIZE, outputs=("logits",)):
     return model.SerializeToString()
 
 
-def save_linear(folder, network, temperature=1.0, **gates):
+def save_linear(folder, network, temperature=1.0, quality=None, **gates):
     description = BundleDescription(
         name="linear",
         version="0.1.0",
@@ -77,6 +77,7 @@ def save_linear(folder, network, temperature=1.0, **gates):
         parameters=12,
         temperature=temperature,
         gates=GateConfig(**gates),
+        quality=quality or QualityConfig(),
         data=TrainingData(digest=None, summary="Nothing.", rendered=0, photographs=0),
         data_licence="none",
         intended_use="Tests.",
@@ -185,6 +186,28 @@ def test_quality_vetoes_the_verdict_and_keeps_the_numbers(predictor):
     assert prediction.reason_words == ("The picture has no colour; give the colour photograph.",)
     assert sum(prediction.class_probabilities) == pytest.approx(1.0)
     assert 0.0 <= prediction.separation <= 1.0
+
+
+def test_the_bundle_s_own_thresholds_decide(tmp_path):
+    network = linear_onnx(np.zeros((3, 3)), [9.0, 0.0, 0.0])
+    strict = QualityConfig(least_resolution=97)
+    folder = save_linear(tmp_path / "strict", network, quality=strict)
+    declined = Predictor.load(folder).predict(picture(0))
+    assert (declined.verdict, declined.reasons) == ("not_assessable", ("low_resolution",))
+    folder = save_linear(tmp_path / "wide", network)
+    assert Predictor.load(folder).predict(picture(0)).verdict == "erythematous"
+
+
+def test_quality_is_of_what_is_judged(predictor):
+    pixels = np.full((300, 400, 3), SKIN, np.uint8)
+    pixels[:, 200:] = (70, 120, 40)  # grass
+    whole = predictor.predict(pixels).quality
+    boxed = predictor.predict(pixels, box=(20, 20, 60, 80)).quality
+    beside = predictor.predict(pixels, box=(350, 20, 390, 60)).quality
+    assert (whole.resolution, boxed.resolution) == (300, 90)  # 10 to 90, and half of 60 around
+    assert whole.skin_share == pytest.approx(0.5, abs=0.02)
+    assert (boxed.skin_share, beside.skin_share) == (1.0, 0.0)
+    assert predictor.predict(pixels).to_dict()["quality"] == asdict(whole)
 
 
 def test_every_reason_to_veto_is_told(predictor):

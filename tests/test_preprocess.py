@@ -1,5 +1,6 @@
 import io
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +11,9 @@ from PIL import Image
 from diascope.colour import ita_degrees, linear_to_srgb, srgb_to_lab, srgb_to_linear
 from diascope.errors import ImageError, UnreadableReason
 from diascope.image import Picture, read_picture
-from diascope.preprocess import cut, decode_side, prepare, prepare_pixels
+from diascope.preprocess import cut, decode_side, prepare, prepare_pixels, read_for, resolution
+from diascope.quality import measure
+from diascope.renderer import render
 
 SKIN, MARK = (199, 148, 129), (200, 84, 97)
 # log10((linear skin + 0.01) / (linear mark + 0.01)) for R, G, B.
@@ -268,3 +271,67 @@ def test_read_only_pixels_are_prepared_and_left():
     prepare(picture(pixels), (5, 5, 20, 20), 32)
     prepare(picture(pixels), None, 32)
     assert (pixels == SKIN).all()
+
+
+# As small as the network allows.
+
+
+def jpeg(pixels, orientation=1):
+    block = Image.Exif()
+    block[0x0112] = orientation
+    with io.BytesIO() as file:
+        Image.fromarray(pixels).save(file, "JPEG", quality=95, subsampling=0, exif=block)
+        return file.getvalue()
+
+
+# The shorter side seen and the eighths that still hold 64 pixels of it, by hand.
+BOXES = [
+    (None, 600, 1),  # 600 / 8 = 75
+    ((300, 200, 500, 300), 300, 2),  # 100 of skin on each side: 400 x 300
+    ((300, 300, 350, 350), 100, 6),  # 25 on each side
+    ((700, 500, 800, 600), 150, 4),  # 50 on two sides; 3/8 of 150 is 56
+    ((10, 10, 40, 40), 55, 8),
+    ((-900, -900, 9000, 9000), 600, 1),
+    ((900, 900, 950, 950), 0, 8),  # outside: for cut to refuse
+]
+
+
+@pytest.mark.parametrize(("box", "shown", "eighths"), BOXES)
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_box_is_decoded_at_the_smallest_scale_that_keeps_its_side(
+    box, shown, eighths, orientation
+):
+    upright = flat(SKIN, 600, 800)
+    stored = upright if orientation == 1 else np.ascontiguousarray(np.rot90(upright))
+    picture = read_for(jpeg(stored, orientation), box, 32)
+    assert resolution(800, 600, box) == shown
+    assert (picture.width, picture.height) == (800, 600)
+    assert picture.pixels.shape[:2] == (75 * eighths, 100 * eighths)
+
+
+@pytest.mark.parametrize("box", [None, (300, 200, 500, 300), (420, 320, 470, 360)])
+def test_a_small_decode_shows_the_network_the_same(box):
+    pixels = cv2.resize(render(1, seed=2, size=128).pixels, (800, 600))
+    whole = prepare(read_picture(jpeg(pixels)), box, 32)
+    small = read_for(jpeg(pixels), box, 32)
+    seen = prepare(small, box, 32)
+    assert box is not None or small.pixels.shape[0] < 100
+    assert np.abs(seen.pixels.astype(int) - whole.pixels).mean() < 1
+    assert np.abs(seen.tensor - whole.tensor).mean() < 0.01
+
+
+@pytest.mark.parametrize("box", [None, (0.3, 0.3, 0.6, 0.7)])
+def test_quality_of_twelve_megapixels_is_that_of_a_small_version(box):
+    small = render(5, seed=2, size=512).pixels[:384]
+    large = cv2.resize(small, (4000, 3000), interpolation=cv2.INTER_CUBIC)
+    measures = []
+    for pixels in (large, small):
+        height, width = pixels.shape[:2]
+        place = None if box is None else tuple(np.array(box) * (width, height, width, height))
+        picture = read_for(jpeg(pixels), place, 128)
+        seen = prepare(picture, place, 128).pixels
+        measures.append(measure(seen, resolution(picture.width, picture.height, place)))
+    assert measures[0].resolution > 7 * measures[1].resolution
+    assert measures[0].sharpness == pytest.approx(measures[1].sharpness, abs=0.03)
+    assert measures[0].exposure == pytest.approx(measures[1].exposure, abs=0.01)
+    assert measures[0].skin_share == pytest.approx(measures[1].skin_share, abs=0.02)

@@ -1,5 +1,5 @@
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 
@@ -65,7 +65,8 @@ def mixed(gallery, order):
 def test_columns_are_the_public_contract():
     assert ",".join(COLUMNS) == (
         "id,path,status,reason,verdict,image_verdict,p_erythematous,p_hyperpigmented,p_neither,"
-        "separation,ita_degrees,blanches,width,height,claim_ids,document_ids,model"
+        "separation,ita_degrees,blanches,width,height,resolution,sharpness,exposure,"
+        "clipped_share,skin_share,contexts,claim_ids,document_ids,model"
     )
 
 
@@ -128,6 +129,8 @@ class TestScore:
             blanches=False,
             width=128,
             height=128,
+            **asdict(told.quality),
+            contexts="pregnancy",
             claim_ids=";".join(claim.id for claim in told.guidance),
             document_ids=";".join(document_ids(told.guidance)),
             model=f"untrained@{told.model_digest[:12]}",
@@ -218,8 +221,9 @@ class TestTheDocumentedContract:
     def test_every_reason_is_on_the_page(self):
         from diascope.calibration import GateReason
         from diascope.guidance import GlassNote
+        from diascope.image import PICTURE_SUFFIXES
         from diascope.quality import DeclineReason
-        from diascope.scoring.inputs import LIST_SUFFIXES, PICTURE_SUFFIXES
+        from diascope.scoring.inputs import LIST_SUFFIXES
 
         contradictions = [note for note in GlassNote if note.contradicts]
         for reason in (*UnreadableReason, *DeclineReason, *GateReason, *contradictions):

@@ -35,7 +35,7 @@ from pydantic import (
 from pydantic_core import from_json
 
 from diascope.colour import OPTICAL_DENSITY_OFFSET
-from diascope.config import GateConfig, NetworkConfig
+from diascope.config import GateConfig, NetworkConfig, QualityConfig
 from diascope.errors import BundleError, OutputError
 from diascope.labels import LABEL_ORDER
 
@@ -123,6 +123,7 @@ class BundleDescription(_Part):
     parameters: int = Field(ge=1)
     temperature: float = Field(gt=0.0)
     gates: GateConfig
+    quality: QualityConfig
     figures: tuple[Figure, ...] = ()
     data: TrainingData
     data_licence: Words
@@ -301,6 +302,7 @@ def _refuse_absent_settings(description: BundleDescription, file: Path) -> None:
         "preprocessing.": description.preprocessing,
         "network.": description.network,
         "gates.": description.gates,
+        "quality.": description.quality,
     }
     for prefix, part in parts.items():
         for key in type(part).model_fields:
@@ -516,7 +518,16 @@ def _gates(description: BundleDescription) -> str:
     return (
         f"Temperature {description.temperature:.4g}. `neither` where likeliest, or from P(neither) "
         f"{gates.neither_threshold:g} on; `unclear` where the likelier of red and brown has less "
-        f"than {gates.separation_floor:g} of the two."
+        f"than {gates.separation_floor:g} of the two.\n\n{_quality(description.quality)}"
+    )
+
+
+def _quality(least: QualityConfig) -> str:
+    return (
+        f"`not_assessable` without colour, or where what is judged has a shorter side under "
+        f"{least.least_resolution} pixels, sharpness under {least.least_sharpness:g}, exposure "
+        f"under {least.least_exposure:g}, more than {least.most_clipped:g} of its pixels clipped, "
+        f"or less than {least.least_skin:g} of them that can be skin."
     )
 
 

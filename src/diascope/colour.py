@@ -111,6 +111,32 @@ def melanin_index(srgb: npt.ArrayLike) -> Floats:
     return np.asarray(100.0 * optical_density(srgb)[..., 0])
 
 
+def pigments(srgb: npt.ArrayLike) -> tuple[Floats, Floats]:
+    """Melanin and haemoglobin that tell a colour from bloodless skin, last axis dropped.
+
+    Solves Beer-Lambert, colour = light x ``BLOODLESS_SKIN`` x 10^-(melanin x s_m + haemoglobin x
+    s_h), for uint8 or floats as in :func:`srgb_to_linear`; how bright the light is does not count,
+    its colour does (Tsumura et al., J Opt Soc Am A 1999;16:2169). Relative units of the renderer:
+    skin has 0 to 2 of melanin and 0 to 1 of haemoglobin.
+    """
+    density = optical_density(srgb)
+    redness = density[..., 1] - density[..., 0] - _BLOODLESS_REDNESS
+    yellowness = density[..., 2] - density[..., 1] - _BLOODLESS_YELLOWNESS
+    melanin = _UNMIX[0, 0] * redness + _UNMIX[0, 1] * yellowness
+    haemoglobin = _UNMIX[1, 0] * redness + _UNMIX[1, 1] * yellowness
+    return np.asarray(melanin), np.asarray(haemoglobin)
+
+
+MELANIN_ABSORPTION = np.array([0.36, 0.50, 0.79])
+HAEMOGLOBIN_ABSORPTION = np.array([0.16, 0.78, 0.60])
+"""Optical density of one unit of each pigment in a camera's R, G, B."""
+BLOODLESS_SKIN = np.array([0.92, 0.80, 0.70])
+"""Linear RGB of skin without either pigment."""
+
+_BLOODLESS_REDNESS, _BLOODLESS_YELLOWNESS = np.diff(-np.log10(BLOODLESS_SKIN)).tolist()
+_UNMIX = np.linalg.inv(
+    np.stack([np.diff(MELANIN_ABSORPTION), np.diff(HAEMOGLOBIN_ABSORPTION)], axis=1)
+).astype(np.float32)
 _LINEAR_OF_BYTE = srgb_to_linear(np.arange(256) / 255.0).astype(np.float32)
 _DENSITY_OF_BYTE = (-np.log10(_LINEAR_OF_BYTE.astype(np.float64) + OPTICAL_DENSITY_OFFSET)).astype(
     np.float32

@@ -103,6 +103,16 @@ class GateConfig(_Section):
     )
 
 
+class QualityConfig(_Section):
+    """When a picture is not judged; of ``quality.Quality``; travels in the bundle."""
+
+    least_resolution: int = Field(32, ge=1, description="pixels of the shorter side judged")
+    least_sharpness: Share = Field(0.3, description="1 minus the blur effect of Crete et al.")
+    least_exposure: Share = Field(0.2, description="sRGB value that 5 % of the pixels reach")
+    most_clipped: Share = Field(0.7, description="share of pixels with two channels clipped")
+    least_skin: Share = Field(0.1, description="share of pixels whose colour can be skin's")
+
+
 class RunConfig(_Section):
     """One run: everything ``diascope train`` needs besides the manifest."""
 
@@ -121,6 +131,7 @@ class RunConfig(_Section):
     augment: AugmentConfig = AugmentConfig()
     train: TrainConfig = TrainConfig()
     gates: GateConfig = GateConfig()
+    quality: QualityConfig = QualityConfig()
 
     @model_validator(mode="after")
     def _rendered_pictures_fit(self) -> "RunConfig":

@@ -20,7 +20,7 @@ from diascope.duplicates import find_copies, join_groups
 from diascope.errors import ImageError, ManifestError, SplitError
 from diascope.image import read_picture
 from diascope.labels import ManifestLabel, MarkType
-from diascope.preprocess import Box, cut, decode_side
+from diascope.preprocess import Box, cut, read_for
 from diascope.progress import Track, silent
 
 NEEDED_COLUMNS = ("path", "mark_type", "condition", "source", "group_id")
@@ -362,8 +362,7 @@ def _sample(row: ManifestRow, size: int) -> Sample:
     target = row.mark_type.target
     if target is None:
         raise ValueError(f"{row.path}: {row.mark_type} is never trained on")
-    # A box may be a small part of the picture: it needs every pixel there is.
-    picture = read_picture(row.file, decode_side=None if row.box else decode_side(size))
+    picture = read_for(row.file, row.box, size)
     pixels, inner = picture.pixels, None
     if row.box is not None:
         try:

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, NoReturn, cast
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
-from PIL import Image, ImageCms
+from PIL import AvifImagePlugin, Image, ImageCms
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.ExifTags import Base as ExifTag
@@ -43,6 +43,9 @@ MAX_PIXELS_WHOLE = 64_000_000
 """Most pixels of any other file, which has to be decoded whole."""
 MAX_BYTES = 100_000_000
 """Most bytes of a file."""
+USUAL_SCANS = 16
+"""Scans of a JPEG from which on fewer pixels are allowed: each passes over all of them, for as
+little as a few bytes of the file."""
 GREY_LEVELS = 2
 """Most levels between the channels of a grey pixel: what lossy compression leaves of R = G = B."""
 PICTURE_SUFFIXES = frozenset(
@@ -52,6 +55,8 @@ PICTURE_SUFFIXES = frozenset(
 NEUTRAL_GREY = (128, 128, 128)
 """sRGB under whatever is transparent."""
 
+_HEAD = 65_536  # bytes at a file's start that hold what it tells of its colours
+
 
 class ReadingNote(StrEnum):
     """What was assumed in reading a picture."""
@@ -60,6 +65,9 @@ class ReadingNote(StrEnum):
     """The colour profile cannot be used; the pixels were taken as sRGB."""
     CMYK_WITHOUT_PROFILE = "cmyk_without_profile"
     """Inks without a usable profile, taken as complements of R, G, B."""
+    CODED_COLOURS = "coded_colours"
+    """Primaries or a curve other than sRGB's, told by code points alone, without a profile; the
+    pixels were taken as sRGB."""
     FIRST_FRAME = "first_frame"
     """The file holds several pictures; the first was read."""
 
@@ -72,6 +80,15 @@ class Limits:
     max_pixels: int = MAX_PIXELS
     max_pixels_whole: int = MAX_PIXELS_WHOLE
     max_bytes: int = MAX_BYTES
+
+    @classmethod
+    def of(cls, max_pixels: int | None = None, max_bytes: int | None = None) -> "Limits":
+        """Bounds for every kind of file alike; None: as it is without."""
+        return cls(
+            max_pixels=max_pixels or MAX_PIXELS,
+            max_pixels_whole=max_pixels or MAX_PIXELS_WHOLE,
+            max_bytes=max_bytes or MAX_BYTES,
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,13 +109,17 @@ class Picture:
 
 
 def read_picture(
-    source: PictureSource, *, decode_side: int | None = None, limits: Limits | None = None
+    source: PictureSource,
+    *,
+    decode_side: int | Callable[[int, int], int] | None = None,
+    limits: Limits | None = None,
 ) -> Picture:
     """Read a path, the bytes of a file, an open binary file, a Pillow image or an array.
 
     With ``decode_side`` a JPEG is decoded at the smallest of the scales 1/8, 2/8, ... 8/8 whose
-    shorter side is still at least that many pixels; other formats are decoded whole. An array is
-    uint8 (H, W, 3), sRGB, upright; it is not copied where it is contiguous, and never changed.
+    shorter side is still at least that many pixels; other formats are decoded whole. It may be a
+    function of the upright original's width and height. An array is uint8 (H, W, 3), sRGB,
+    upright; it is not copied where it is contiguous, and never changed.
 
     Raises:
         ImageError: whatever keeps the picture from being read, with its reason.
@@ -116,11 +137,28 @@ def read_picture(
     with _refusing(name):
         header = opener(BytesIO(data))
         _check_raw(header, name)
-        _check_size(header.size, _most_pixels(header, limits), name, limits)
+        _check_size(header.size, _most_pixels(data, header, limits), name, limits)
         if isinstance(header, JpegImageFile):
-            return _from_jpeg(data, header, decode_side)
-        frames = (ReadingNote.FIRST_FRAME,) if getattr(header, "is_animated", False) else ()
-        return _from_pillow(header, frames)
+            return _from_jpeg(data, header, _side(decode_side, header))
+        return _from_pillow(header, _notes(data, header))
+
+
+# ITU-T H.273, tables 2 and 3, in the box of ISO/IEC 14496-12 and in PNG's chunk: the primaries and
+# curves of sRGB and of what is taken for it, and unspecified.
+_CODED = re.compile(rb"colrnclx\0(.)\0(.)|\0\0\0\x04cICP(.)(.)", re.DOTALL)
+_PRIMARIES, _CURVES = {1, 2, 5, 6}, {1, 2, 6, 13, 14, 15}
+
+
+def _notes(data: bytes, header: ImageFile) -> tuple[ReadingNote, ...]:
+    notes = []
+    coded = _CODED.search(data, 0, _HEAD) if "icc_profile" not in header.info else None
+    if coded:
+        primaries, curve = (part[0] for part in coded.groups() if part is not None)
+        if primaries not in _PRIMARIES or curve not in _CURVES:
+            notes.append(ReadingNote.CODED_COLOURS)
+    if getattr(header, "is_animated", False):
+        notes.append(ReadingNote.FIRST_FRAME)
+    return tuple(notes)
 
 
 def source_name(source: object) -> str:
@@ -218,10 +256,26 @@ def _check_raw(header: ImageFile, name: str) -> None:
         )
 
 
-def _most_pixels(header: ImageFile, limits: Limits) -> int:
-    # A progressive JPEG keeps all its coefficients in memory, whatever the scale.
-    small = isinstance(header, JpegImageFile) and not header.info.get("progressive")
-    return limits.max_pixels if small else limits.max_pixels_whole
+def _most_pixels(data: bytes, header: ImageFile, limits: Limits) -> int:
+    scans = _scans(data) if isinstance(header, JpegImageFile) else USUAL_SCANS
+    if scans <= 1:
+        return limits.max_pixels
+    # With several scans all coefficients are kept in memory, whatever the scale.
+    return limits.max_pixels_whole * USUAL_SCANS // max(scans, USUAL_SCANS)
+
+
+# What is no data of a scan: not a byte 0xff of the data itself (stuffed), not a restart, not fill.
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+_SCAN, _END = 0xDA, 0xD9
+
+
+def _scans(data: bytes) -> int:
+    """Scans of a JPEG's first picture (ITU T.81, annex B), not those of a thumbnail inside."""
+    count, place = 0, 2
+    while (found := _MARKER.search(data, place)) and data[found.end() - 1] != _END:
+        count += data[found.end() - 1] == _SCAN
+        place = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
+    return count
 
 
 def _is_bmp(data: bytes) -> bool:
@@ -230,40 +284,76 @@ def _is_bmp(data: bytes) -> bool:
     return data[:2] == b"BM" and int.from_bytes(data[14:18], "little") in lengths
 
 
+def _brands(data: bytes) -> set[bytes]:
+    """What a file of ISO/IEC 14496-12 says it can be read as: its brands, the major one first."""
+    if data[4:8] != b"ftyp":
+        return set()
+    box = data[8 : min(int.from_bytes(data[:4], "big"), 256)]
+    return {box[start : start + 4] for start in range(0, len(box), 4) if start != 4}
+
+
 def _is_avif(data: bytes) -> bool:
-    brands = data[8 : min(int.from_bytes(data[:4], "big"), 256)]
-    return data[4:8] == b"ftyp" and (b"avif" in brands or b"avis" in brands)
+    return not _brands(data).isdisjoint({b"avif", b"avis"})
+
+
+def _is_heif(data: bytes) -> bool:
+    # ISO/IEC 23008-12, annex B: HEVC pictures, and any coding.
+    return not _brands(data).isdisjoint(
+        {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"mif2", b"msf1"}
+    )
+
+
+# Set on purpose: pictures are read side by side, so each takes one thread.
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+
+
+_EXIF_ITEM = re.compile(rb"(infe.{8})Exif", re.DOTALL)  # ISO/IEC 14496-12, ItemInfoEntry
+
+
+def _avif_file(stream: BytesIO) -> ImageFile:
+    try:
+        return AvifImageFile(stream)
+    except Exception:  # noqa: BLE001 a corrupt EXIF block is an error of any kind: without, then
+        return AvifImageFile(BytesIO(_EXIF_ITEM.sub(rb"\1none", stream.getvalue())))
+
+
+def _heif_file(stream: BytesIO) -> ImageFile:
+    # Three libraries to load, for the few files that need them.
+    import pillow_heif  # noqa: PLC0415
+
+    pillow_heif.options.DECODE_THREADS = 1
+    return cast(ImageFile, pillow_heif.HeifImageFile(stream))  # type: ignore[no-untyped-call]
 
 
 # By signature, not through Image.open: file names do not matter, few plugins are loaded, and no
 # process-wide pixel limit is asked.
-_OPENERS: dict[Callable[[bytes], bool], type[ImageFile]] = {
+_OPENERS: dict[Callable[[bytes], bool], Callable[[BytesIO], ImageFile]] = {
     lambda data: data.startswith(b"\xff\xd8\xff"): JpegImageFile,
     lambda data: data.startswith(b"\x89PNG\r\n\x1a\n"): PngImageFile,
     lambda data: data[:4] == b"RIFF" and data[8:12] == b"WEBP": WebPImageFile,
     lambda data: data.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")): TiffImageFile,
     lambda data: data.startswith((b"GIF87a", b"GIF89a")): GifImageFile,
     _is_bmp: BmpImageFile,
-    _is_avif: AvifImageFile,
+    _is_avif: _avif_file,
+    _is_heif: _heif_file,
 }
 
 
-def _opener(data: bytes, name: str) -> type[ImageFile]:
+def _opener(data: bytes, name: str) -> Callable[[BytesIO], ImageFile]:
     for matches, opener in _OPENERS.items():
         if matches(data):
             return opener
     if data[4:8] == b"ftyp":
-        _refuse(
-            UnreadableReason.UNSUPPORTED, name, "HEIC and films are not read; export it as JPEG"
-        )
+        _refuse(UnreadableReason.UNSUPPORTED, name, "a film is not read; export a picture of it")
     _refuse(
         UnreadableReason.NOT_AN_IMAGE,
         name,
-        "holds no known picture; use JPEG, PNG, WebP, TIFF, BMP, GIF or AVIF",
+        "holds no known picture; use JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF or HEIC",
     )
 
 
 _RARE = re.compile("unsupported|not supported|cannot handle|unknown", re.IGNORECASE)
+_BOUNDLESS = re.compile("decompressed data too large|security limit|too much memory", re.IGNORECASE)
 
 
 @contextmanager
@@ -278,6 +368,9 @@ def _refusing(name: str) -> Iterator[None]:
         _refuse(UnreadableReason.TOO_LARGE, name, detail)
     except Exception as error:  # noqa: BLE001 decoders promise no closed set
         why = str(error).partition("\n")[0][:100]
+        if _BOUNDLESS.search(why):
+            detail = f"unpacks without bound ({why}); save it again without its extras"
+            _refuse(UnreadableReason.TOO_LARGE, name, detail)
         if _RARE.search(why):
             detail = f"a rare kind of file ({why}); save it again as JPEG or PNG"
             _refuse(UnreadableReason.UNSUPPORTED, name, detail)
@@ -298,9 +391,14 @@ def _from_array(array: npt.NDArray[Any], name: str, limits: Limits) -> Picture:
     return _picture(array, width, height, True, ())
 
 
-def _from_jpeg(data: bytes, header: JpegImageFile, decode_side: int | None) -> Picture:
+def _side(wanted: int | Callable[[int, int], int] | None, header: Image.Image) -> int:
+    if callable(wanted):
+        return wanted(*_upright_size(header.size, _orientation(header)))
+    return wanted or 0
+
+
+def _from_jpeg(data: bytes, header: JpegImageFile, side: int) -> Picture:
     inks = header.mode == "CMYK"
-    side = decode_side or 0
     array = simplejpeg.decode_jpeg(
         data, "CMYK" if inks else "RGB", min_height=side, min_width=side, strict=True
     )
@@ -408,8 +506,12 @@ def _upright(
 ) -> Picture:
     orientation = _orientation(header)
     pixels = _TURNS[orientation](array) if orientation in _TURNS else array
-    width, height = size[::-1] if orientation in (5, 6, 7, 8) else size
+    width, height = _upright_size(size, orientation)
     return _picture(pixels, width, height, colour, notes)
+
+
+def _upright_size(size: tuple[int, int], orientation: int) -> tuple[int, int]:
+    return size[::-1] if orientation in (5, 6, 7, 8) else size
 
 
 def _picture(

@@ -6,7 +6,7 @@ guidance. Quality may veto a verdict, never change it for another; guidance neve
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import isfinite
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self, cast
@@ -28,12 +28,12 @@ from diascope.guidance import (
     load_pack,
     read_contexts,
 )
-from diascope.image import Limits, PictureSource, read_picture, source_name
+from diascope.image import Limits, PictureSource, source_name
 from diascope.labels import INTENDED_USE, LABEL_ORDER, MarkType, Verdict
 from diascope.machine import available_cores
-from diascope.preprocess import Box, decode_side, prepare
+from diascope.preprocess import Box, prepare, read_for, resolution
 from diascope.progress import Stages
-from diascope.quality import DeclineReason, assess
+from diascope.quality import DeclineReason, Quality, decline_reasons, measure
 
 Tensor = npt.NDArray[np.float32]
 Device = Literal["auto", "cpu", "cuda"]
@@ -60,6 +60,7 @@ class Prediction:
         reasons: codes why ``verdict`` declines; empty where it names a colour.
         ita_degrees: typology angle of the skin around the mark; an estimate, as the camera's
             light is unknown.
+        quality: measures of the picture, or of the box with the skin around it.
         glass_test: how the glass-test answer stood to the picture, in words.
         guidance: claims with their sources, red flags first.
         notes: what had to be assumed to read the picture.
@@ -76,6 +77,7 @@ class Prediction:
     separation: float
     reasons: tuple[Reason, ...]
     ita_degrees: float
+    quality: Quality
     glass_test: GlassTest
     guidance: tuple[Claim, ...]
     notes: tuple[str, ...]
@@ -111,6 +113,7 @@ class Prediction:
             "reasons": [{"code": code.value, "words": words} for code, words in reasons],
             "ita_degrees": self.ita_degrees,
             "estimates": ["ita_degrees"],
+            "quality": asdict(self.quality),
             "blanches": self.blanches,
             "contexts": [context.value for context in self.contexts],
             "glass_test": {"code": self.glass_test.note.value, "words": self.glass_test.words},
@@ -279,18 +282,19 @@ class Predictor:
 
     def _see(self, request: "_Request") -> "_Seen":
         size = self.bundle.description.preprocessing.size
-        # A box may be a small part of the picture: it needs every pixel there is.
-        side = None if request.box else decode_side(size)
-        picture = read_picture(request.image, decode_side=side, limits=self.limits)
+        picture = read_for(request.image, request.box, size, limits=self.limits)
         try:
             prepared = prepare(picture, request.box, size)
         except ImageError as error:
             name = source_name(request.image)
             raise ImageError(error.reason, name, f"{error.name} {error.detail}") from error
+        shown = resolution(picture.width, picture.height, request.box)
+        quality = measure(prepared.pixels, shown)
         return _Seen(
             prepared.tensor,
             prepared.ita_degrees,
-            assess(picture),
+            quality,
+            decline_reasons(quality, picture.has_colour, self.bundle.description.quality),
             picture.width,
             picture.height,
             picture.notes,
@@ -309,6 +313,7 @@ class Predictor:
             separation=float(separation(probabilities)),
             reasons=reasons if glass.verdict.declines else (),
             ita_degrees=seen.ita_degrees,
+            quality=seen.quality,
             glass_test=glass,
             guidance=self._claims_for(glass.verdict, request.contexts, glass.note),
             notes=seen.notes,
@@ -354,6 +359,7 @@ class _Seen:
 
     tensor: Tensor
     ita_degrees: float
+    quality: Quality
     vetoes: tuple[DeclineReason, ...]
     width: int
     height: int

@@ -6,6 +6,7 @@ frame or, with a box, of the skin around it; black and burnt-out pixels do not c
 """
 
 from dataclasses import dataclass
+from math import ceil
 
 import cv2
 import numpy as np
@@ -13,7 +14,7 @@ import numpy.typing as npt
 
 from diascope.colour import ita_degrees, optical_density, srgb_to_lab
 from diascope.errors import ImageError, UnreadableReason
-from diascope.image import Picture
+from diascope.image import Limits, Picture, PictureSource, read_picture
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom of a mark in pixels of the upright original; right, bottom exclusive."""
@@ -34,11 +35,13 @@ class Prepared:
     Attributes:
         tensor: relative optical density, float32 (3, S, S); 0 is the reference skin, higher is
             darker in that channel (R, G, B).
+        pixels: sRGB that ``tensor`` was made of, uint8 (S, S, 3).
         reference: sRGB of the reference skin, uint8 values (3,).
         ita_degrees: typology angle of the reference, an estimate: the camera's light is unknown.
     """
 
     tensor: npt.NDArray[np.float32]
+    pixels: npt.NDArray[np.uint8]
     reference: npt.NDArray[np.uint8]
     ita_degrees: float
 
@@ -46,6 +49,32 @@ class Prepared:
 def decode_side(size: int) -> int:
     """Shorter side in pixels that a picture must keep when decoded for an input of ``size``."""
     return 2 * size
+
+
+def read_for(
+    source: PictureSource, box: Box | None, size: int, *, limits: Limits | None = None
+) -> Picture:
+    """Read a picture no larger than an input of ``size`` needs, in training and prediction alike.
+
+    What the network sees, the picture or the box with the skin around it, keeps ``decode_side``.
+
+    Raises:
+        ImageError: as ``image.read_picture``.
+    """
+
+    def side(width: int, height: int) -> int:
+        shown = resolution(width, height, box)
+        return ceil(decode_side(size) * min(width, height) / max(shown, 1))
+
+    return read_picture(source, decode_side=side, limits=limits)
+
+
+def resolution(width: int, height: int, box: Box | None) -> int:
+    """Shorter side, in pixels of the original, of what the network sees; a part counts whole."""
+    if box is None:
+        return min(width, height)
+    left, top, right, bottom = _framed(box, width, height)[1]
+    return max(0, ceil(min(right - left, bottom - top)))
 
 
 def prepare(picture: Picture, box: Box | None, size: int) -> Prepared:
@@ -78,7 +107,7 @@ def prepare_pixels(pixels: npt.NDArray[np.uint8], inner: Box | None, size: int) 
     tensor = np.empty((3, size, size), dtype=np.float32)
     for channel, (plane, skin) in enumerate(zip(planes, reference, strict=True)):
         cv2.LUT(plane, _DENSITY - _DENSITY[skin], dst=tensor[channel])
-    return Prepared(tensor, reference, float(ita_degrees(srgb_to_lab(reference))))
+    return Prepared(tensor, pixels, reference, float(ita_degrees(srgb_to_lab(reference))))
 
 
 def cut(picture: Picture, box: Box) -> tuple[npt.NDArray[np.uint8], Box]:
@@ -89,10 +118,7 @@ def cut(picture: Picture, box: Box) -> tuple[npt.NDArray[np.uint8], Box]:
     Raises:
         ImageError: ``too_small``, as in :func:`prepare`.
     """
-    height, width = picture.pixels.shape[:2]
-    across, down = width / picture.width, height / picture.height
-    left, right = (min(max(x * across, 0.0), width) for x in (box[0], box[2]))
-    top, bottom = (min(max(y * down, 0.0), height) for y in (box[1], box[3]))
+    (left, top, right, bottom), view = _framed(box, picture.width, picture.height)
     if not (right - left >= 2 and bottom - top >= 2):  # so that no number that is none passes
         raise ImageError(
             UnreadableReason.TOO_SMALL,
@@ -100,11 +126,26 @@ def cut(picture: Picture, box: Box) -> tuple[npt.NDArray[np.uint8], Box]:
             f"covers under two pixels of the picture ({picture.width} x {picture.height}); "
             "give left, top, right, bottom in pixels of the upright picture",
         )
-    margin = BOX_CONTEXT * max(right - left, bottom - top)
-    x0, x1 = int(max(left - margin, 0)), int(np.ceil(min(right + margin, width)))
-    y0, y1 = int(max(top - margin, 0)), int(np.ceil(min(bottom + margin, height)))
-    inner = (left - x0, top - y0, right - x0, bottom - y0)
+    height, width = picture.pixels.shape[:2]
+    across, down = width / picture.width, height / picture.height
+    x0, x1 = int(view[0] * across), ceil(view[2] * across)
+    y0, y1 = int(view[1] * down), ceil(view[3] * down)
+    inner = (left * across - x0, top * down - y0, right * across - x0, bottom * down - y0)
     return np.ascontiguousarray(picture.pixels[y0:y1, x0:x1]), inner
+
+
+def _framed(box: Box, width: int, height: int) -> tuple[Box, Box]:
+    """A box cut off at the borders, and that with the skin around it; pixels of the original."""
+    left, right = (min(max(x, 0.0), width) for x in (box[0], box[2]))
+    top, bottom = (min(max(y, 0.0), height) for y in (box[1], box[3]))
+    margin = BOX_CONTEXT * max(right - left, bottom - top)
+    view = (
+        max(left - margin, 0.0),
+        max(top - margin, 0.0),
+        min(right + margin, float(width)),
+        min(bottom + margin, float(height)),
+    )
+    return (left, top, right, bottom), view
 
 
 def _reference_pixels(

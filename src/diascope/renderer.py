@@ -22,7 +22,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from diascope.colour import ita_degrees, linear_to_srgb, srgb_to_lab
+from diascope.colour import (
+    BLOODLESS_SKIN,
+    HAEMOGLOBIN_ABSORPTION,
+    MELANIN_ABSORPTION,
+    ita_degrees,
+    linear_to_srgb,
+    srgb_to_lab,
+)
 from diascope.errors import OutputError
 from diascope.image import MIN_SIDE
 from diascope.labels import ManifestLabel
@@ -38,9 +45,6 @@ ITA_RANGE = (-50.0, 65.0)
 CONTRAST_RANGE = (4.5, 32.0)
 """CIELAB distances (CIE 1976) between mark and bare skin that are drawn unless told otherwise."""
 
-_MELANIN_ABSORPTION = np.array([0.36, 0.50, 0.79])
-_HAEMOGLOBIN_ABSORPTION = np.array([0.16, 0.78, 0.60])
-_BLOODLESS_SKIN = np.array([0.92, 0.80, 0.70])  # linear RGB of skin without either pigment
 _GOLDEN = 0.6180339887498949  # spreads typology angles evenly whatever the count
 _REFERENCE_SIZE = 128.0  # lengths below are in pixels of a picture of this size
 
@@ -110,7 +114,7 @@ class _Skin:
         haemoglobin = np.asarray(haemoglobin, dtype=np.float32)[..., None]
         density = melanin * self.melanin_absorption.astype(np.float32)
         density += haemoglobin * self.haemoglobin_absorption.astype(np.float32)
-        base = _BLOODLESS_SKIN.astype(np.float32)
+        base = BLOODLESS_SKIN.astype(np.float32)
         return np.asarray(base * np.exp(density * np.float32(-np.log(10.0))) + self.surface)
 
     def lab(self, melanin: float, haemoglobin: float) -> npt.NDArray[np.floating]:
@@ -189,8 +193,8 @@ def _draw(
 
 def _draw_skin(rng: np.random.Generator, ita: float) -> _Skin:
     skin = _Skin(
-        melanin_absorption=_MELANIN_ABSORPTION * np.exp(rng.normal(0, 0.05, 3)),
-        haemoglobin_absorption=_HAEMOGLOBIN_ABSORPTION * np.exp(rng.normal(0, 0.05, 3)),
+        melanin_absorption=MELANIN_ABSORPTION * np.exp(rng.normal(0, 0.05, 3)),
+        haemoglobin_absorption=HAEMOGLOBIN_ABSORPTION * np.exp(rng.normal(0, 0.05, 3)),
         surface=float(rng.uniform(0.008, 0.025)),
         melanin=0.0,
         haemoglobin=float(rng.uniform(0.04, 0.16)),
@@ -489,7 +493,7 @@ def _draw_face(
         hidden |= (eye > 0.5) | (brow > 0.6)
     lips = _ellipse(size, (x, y + height * 0.48), (width * 0.30, height * 0.07), 0.01)
     # Lips: thin skin over blood.
-    tint = np.exp(-np.log(10) * rng.uniform(0.1, 0.5) * _HAEMOGLOBIN_ABSORPTION)
+    tint = np.exp(-np.log(10) * rng.uniform(0.1, 0.5) * HAEMOGLOBIN_ABSORPTION)
     linear = linear * (1 - lips[..., None] * (1 - tint.astype(np.float32)))
     hidden |= lips > 0.5
     if rng.random() < 0.3:  # the bar that hides the eyes

@@ -624,6 +624,7 @@ def _describe(
         parameters=parameter_count(network),
         temperature=temperature,
         gates=config.gates,
+        quality=config.quality,
         data=bundles.TrainingData(
             digest=data.digest,
             summary=summary,

@@ -140,7 +140,24 @@ def _auto_or_number(text: str) -> Any:
 
 Images = Annotated[
     list[str],
-    typer.Argument(metavar="IMAGE...", help="JPEG, PNG, WebP, TIFF, BMP, GIF or AVIF pictures."),
+    typer.Argument(
+        metavar="IMAGE...", help="JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF or HEIC pictures."
+    ),
+]
+MaxPixels = Annotated[
+    int | None,
+    typer.Option(
+        "--max-pixels",
+        min=1,
+        show_default="200 million of a JPEG that can be decoded small, 64 million of others",
+        help="Refuse larger pictures before they are decoded.",
+    ),
+]
+MaxBytes = Annotated[
+    int | None,
+    typer.Option(
+        "--max-bytes", min=1, show_default="100 million", help="Refuse larger files unread."
+    ),
 ]
 Model = Annotated[
     str | None,
@@ -249,12 +266,15 @@ def predict(
     device: Device = "cpu",
     runtime: Runtime = "onnx",
     guidance: GuidanceFolder = None,
+    max_pixels: MaxPixels = None,
+    max_bytes: MaxBytes = None,
 ) -> None:
     """Judge pictures: verdict, probabilities, reasons, and guidance with its sources.
 
     A picture that cannot be read does not stop the others; the exit status is then 3, or 1 where
     none could be read.
     """
+    from diascope.image import Limits
     from diascope.inference import Predictor
     from diascope.scoring import listed_inputs, predict_inputs
 
@@ -267,7 +287,10 @@ def predict(
     inputs = listed_inputs(
         images, box=box, blanches=_answer(blanches), contexts=contexts or (), expand=as_table
     )
-    predictor = Predictor.load(model, device=device, runtime=runtime, guidance=guidance)
+    limits = Limits.of(max_pixels, max_bytes)
+    predictor = Predictor.load(
+        model, device=device, runtime=runtime, guidance=guidance, limits=limits
+    )
     answers = list(predict_inputs(predictor, inputs))
     if as_json:
         _print_json(answers)
@@ -368,24 +391,6 @@ PartRows = Annotated[
         help="Rows that are kept at a time: what a crash can cost, and a Parquet row group.",
     ),
 ]
-MaxPixels = Annotated[
-    int | None,
-    typer.Option(
-        "--max-pixels",
-        min=1,
-        show_default="200 million for a JPEG, 64 million else",
-        help="A larger picture is not decoded: too_large.",
-    ),
-]
-MaxBytes = Annotated[
-    int | None,
-    typer.Option(
-        "--max-bytes",
-        min=1,
-        show_default="100 million",
-        help="A larger file is not read: too_large.",
-    ),
-]
 
 
 @app.command(
@@ -419,7 +424,8 @@ def score(
     whatever cut the run off, to the same bytes. What made the rows stands in the file's metadata
     (Parquet) or in NAME.meta.json.
     """
-    from diascope.cli.score import Scoring, limits_of
+    from diascope.cli.score import Scoring
+    from diascope.image import Limits
     from diascope.inference import Predictor
     from diascope.scoring import Status
 
@@ -432,7 +438,7 @@ def score(
             runtime=runtime,
             guidance=guidance,
             threads=1,  # the cores are taken by the workers
-            limits=limits_of(max_pixels, max_bytes),
+            limits=Limits.of(max_pixels, max_bytes),
         )
         summary = run.score(predictor, inputs, workers, batch_size)
     except KeyboardInterrupt:

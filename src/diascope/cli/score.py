@@ -8,7 +8,6 @@ from typing import NoReturn
 
 from diascope.cli.terminal import notice, say, tracking
 from diascope.errors import OutputError
-from diascope.image import Limits
 from diascope.inference import Predictor
 from diascope.labels import INTENDED_USE
 from diascope.scoring import (
@@ -27,12 +26,6 @@ from diascope.scoring.output import STANDARD_OUTPUT
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as a shell gives it."""
-
-
-def limits_of(max_pixels: int | None, max_bytes: int | None) -> Limits:
-    """Bounds as asked for; the defaults where nothing is."""
-    given = {"max_pixels": max_pixels, "max_pixels_whole": max_pixels, "max_bytes": max_bytes}
-    return Limits(**{name: value for name, value in given.items() if value is not None})
 
 
 class Scoring:

@@ -1,7 +1,7 @@
 """One row per picture: its fields are the columns of every table, a public contract."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from operator import attrgetter
 from typing import Any
@@ -34,8 +34,9 @@ class Row:
     """One scored picture; the fields, in this order, are the columns of a table.
 
     What is not known of a picture that could not be read stays empty. ``reason`` is an
-    ``UnreadableReason``, or the codes of why it declined, joined by ``;`` as ``claim_ids`` and
-    ``document_ids`` are.
+    ``UnreadableReason``, or the codes of why it declined, joined by ``;`` as ``contexts``,
+    ``claim_ids`` and ``document_ids`` are. ``resolution`` to ``skin_share`` are those of
+    ``quality.Quality``.
     """
 
     id: str
@@ -52,6 +53,12 @@ class Row:
     blanches: bool | None
     width: int | None = None
     height: int | None = None
+    resolution: int | None = None
+    sharpness: float | None = None
+    exposure: float | None = None
+    clipped_share: float | None = None
+    skin_share: float | None = None
+    contexts: str = ""
     claim_ids: str = ""
     document_ids: str = ""
     model: str
@@ -116,6 +123,8 @@ def row_of(
         blanches=answer.blanches,
         width=answer.width,
         height=answer.height,
+        **asdict(answer.quality),
+        contexts=SEPARATOR.join(answer.contexts),
         claim_ids=claim_ids,
         document_ids=document_names,
         model=model,
@@ -130,6 +139,7 @@ def unreadable(item: ScoreInput, reason: UnreadableReason, model: str) -> Row:
         status=Status.UNREADABLE,
         reason=reason.value,
         blanches=item.blanches,
+        contexts=SEPARATOR.join(item.contexts),
         model=model,
     )
 
