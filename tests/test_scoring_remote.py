@@ -14,8 +14,8 @@ from PIL import Image
 from diascope import Predictor
 from diascope.errors import ImageError, ManifestError, MissingExtraError
 from diascope.image import Limits
+from diascope.scoring import SpooledInputs, score_inputs, source_inputs
 from diascope.scoring import remote as module
-from diascope.scoring import score_inputs, source_inputs
 from diascope.scoring.remote import Address, redacted
 
 pytest.importorskip("aiohttp")
@@ -216,11 +216,12 @@ class TestAStore:
                 Address(f"{store}/{name}").fetch(most)
             assert caught.value.reason == reason
 
-    def test_a_package_that_is_not_installed_is_named(self, monkeypatch):
+    def test_a_package_that_is_not_installed_is_named(self, monkeypatch, tmp_path):
         monkeypatch.setitem(module._PACKAGES, "s3", "a_package_that_is_not_there")
-        for source in ("s3://bucket/photos/", "s3://bucket/a.png"):
+        (tmp_path / "m.csv").write_text("path\na.png\ns3://bucket/a.png\n")
+        for source in ("s3://bucket/photos/", "s3://bucket/a.png", tmp_path / "m.csv"):
             with pytest.raises(MissingExtraError, match=r"pip install 'diascope\[cloud\]'"):
-                list(source_inputs(source))
+                SpooledInputs(source_inputs(source))
 
 
 class TestSecrets:

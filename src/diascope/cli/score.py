@@ -105,6 +105,8 @@ class Scoring:
         told = ", ".join(f"{counts.get(status, 0)} {status}" for status in Status)
         name = "standard output" if self._run is None else self._out
         lines = [f"{name}: {sum(counts.values())} rows ({told}), model {model}"]
+        if not summary.scored:
+            lines.append("whole already: nothing was left to score")
         if summary.slowest:
             stage, share = summary.slowest
             lines.append(

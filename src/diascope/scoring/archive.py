@@ -19,7 +19,6 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, NoReturn
 
 from diascope.errors import ImageError, ManifestError, UnreadableReason
-from diascope.image import MAX_BYTES
 from diascope.scoring.places import ScoreInput
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
@@ -145,7 +144,7 @@ def archive_inputs(file: str, wanted: Callable[[str], bool]) -> Iterator[ScoreIn
                 yield ScoreInput(name, name, place)
 
 
-def held(inputs: Iterable[ScoreInput], max_bytes: int = MAX_BYTES) -> Iterator[ScoreInput]:
+def held(inputs: Iterable[ScoreInput], max_bytes: int) -> Iterator[ScoreInput]:
     """Inputs as they are, those of compressed tars with their bytes; one pass over each archive."""
     current, content = "", iter(tuple[tuple[int, Held], ...]())
     for item in inputs:
@@ -168,7 +167,7 @@ def _until(content: Iterator[tuple[int, Held]], place: Streamed) -> Held:
 
 
 def _contents(file: str, max_bytes: int) -> Iterator[tuple[int, Held]]:
-    with _tar(file) as tar:
+    with _tar(file, max_bytes) as tar:
         for index, entry in enumerate(_entries(tar)):
             name = entry.name
             if not _is_plain(entry):
@@ -234,10 +233,10 @@ def _is_plain(entry: tarfile.TarInfo) -> bool:
 
 
 @contextmanager
-def _tar(file: str) -> Iterator[tarfile.TarFile]:
+def _tar(file: str, max_bytes: int = 0) -> Iterator[tarfile.TarFile]:
     suffix = PurePosixPath(file.lower()).suffix
     with _OPENERS[suffix](file) as stream:
-        bounded: Any = _Bounded(stream)
+        bounded: Any = _Bounded(stream, max(_MOST_HEADER, max_bytes))
         # Not as a pipe ("r|"): that reads a header of any length piece by piece.
         with tarfile.open(fileobj=bounded, mode="r:") as tar:
             yield tar
@@ -252,12 +251,12 @@ def _entries(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
 class _Bounded:
     """A stream that gives no more at once than a picture or a header may have."""
 
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
+    def __init__(self, stream: IO[bytes], most: int) -> None:
+        self._stream, self._most = stream, most
         self.seek, self.tell = stream.seek, stream.tell
 
     def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= max(_MOST_HEADER, MAX_BYTES):
+        if not 0 <= size <= self._most:
             raise tarfile.ReadError("a header of the archive is longer than any name")
         return self._stream.read(size)
 

@@ -42,6 +42,11 @@ class BatchScorer:
         """Keep the predictor only."""
         return type(self), (self.predictor,)
 
+    @property
+    def max_bytes(self) -> int:
+        """Most bytes of a file."""
+        return (self.predictor.limits or Limits()).max_bytes
+
     def __call__(self, batch: Sequence[ScoreInput]) -> list[Row]:
         """Exactly one row per input, in their order; a row does not depend on its neighbours."""
         model = self.predictor.name
@@ -73,7 +78,7 @@ class BatchScorer:
             return
         if self._fetchers is None:
             self._fetchers = ThreadPoolExecutor(FETCHES, "fetch")
-        ahead = _Ahead(self._fetchers, distant, (self.predictor.limits or Limits()).max_bytes)
+        ahead = _Ahead(self._fetchers, distant, self.max_bytes)
         try:
             yield [
                 cast(PictureSource, _Source(item.path, ahead.take, self.stages))

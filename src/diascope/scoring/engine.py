@@ -35,11 +35,6 @@ class Plan:
     workers: int
     processes: bool
 
-    @property
-    def threads(self) -> int | None:
-        """Threads of each network, all together no more than cores; None: one per core."""
-        return None if self.workers == 1 else 1
-
 
 def plan(workers: Workers, count: int | None, *, remote: bool = False, gpu: bool = False) -> Plan:
     """Settle who works on ``count`` inputs (None: not known).
@@ -74,7 +69,7 @@ def scored(
     scorer: BatchScorer, inputs: Iterable[ScoreInput], batch_size: int, work: Plan
 ) -> Generator[Row, None, None]:
     """Rows of a scorer, whose ``stages`` then say where the time went."""
-    batches = _batches(held(inputs), batch_size)
+    batches = _batches(held(inputs, scorer.max_bytes), batch_size)
     with _answers(scorer, batches, work) as answers:
         for rows in answers:
             yield from rows

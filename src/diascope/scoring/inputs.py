@@ -133,16 +133,11 @@ def _list_file(name: str) -> Iterator[ScoreInput]:
 
 
 def _listed(lines: Iterable[bytes]) -> Iterator[ScoreInput]:
-    checked = set()
     for line in lines:
         name = os.fsdecode(line.rstrip(b"\r\n"))
         if not name.strip():
             continue
-        item = named_input(name)
-        if isinstance(item.file, Address) and item.file.scheme not in checked:
-            item.file.check()
-            checked.add(item.file.scheme)
-        yield item
+        yield named_input(name)
 
 
 def _glob_inputs(pattern: str) -> Iterator[ScoreInput]:

@@ -6,9 +6,10 @@ import weakref
 from collections.abc import Iterable, Iterator
 from dataclasses import astuple
 from pathlib import Path
-from tempfile import SpooledTemporaryFile
+from tempfile import SpooledTemporaryFile, gettempdir
 from typing import Any
 
+from diascope.errors import OutputError
 from diascope.guidance import Context
 from diascope.scoring.archive import Member, Streamed
 from diascope.scoring.places import ScoreInput
@@ -25,27 +26,47 @@ class SpooledInputs:
 
     The file has no name, so that no address with its secrets stays on the disk.
 
+    Raises:
+        OutputError: the temporary folder is full.
+        MissingExtraError: an address whose package is not installed.
+
     Attributes:
         count: how many there are.
         digest: SHA-256 in hex of every input and what is known of it, in order.
-        remote: whether any of them is an address.
-        streamed: whether any of them lies in a compressed tar.
     """
 
     def __init__(self, inputs: Iterable[ScoreInput]) -> None:
         self._file = SpooledTemporaryFile(max_size=_MEMORY)  # noqa: SIM115 lives as long as this
         weakref.finalize(self, self._file.close)
-        self.count, self.remote, self.streamed = 0, False, False
+        self.count, self._schemes = 0, set[str]()
         digest = hashlib.sha256()
         for item in inputs:
             line = _encoded(item)
-            self._file.write(line)
+            self._write(line)
             # Signatures change from one listing to the next; the file they open does not.
             digest.update(redacted_line(item, line))
             self.count += 1
-            self.remote |= isinstance(item.file, Address)
-            self.streamed |= isinstance(item.file, Streamed)
+            self._note_address(item)
         self.digest = digest.hexdigest()
+
+    def _write(self, line: bytes) -> None:
+        try:
+            self._file.write(line)
+        except OSError as error:
+            raise OutputError(
+                f"{gettempdir()}: no room for the list of inputs ({error.strerror}); "
+                "point TMPDIR to a larger disk"
+            ) from error
+
+    def _note_address(self, item: ScoreInput) -> None:
+        if isinstance(item.file, Address) and item.file.scheme not in self._schemes:
+            item.file.check()
+            self._schemes.add(item.file.scheme)
+
+    @property
+    def remote(self) -> bool:
+        """Whether any of them is an address."""
+        return bool(self._schemes)
 
     def __len__(self) -> int:
         return self.count
