@@ -18,6 +18,7 @@ import onnxruntime
 from diascope.bundle import ONNX, WEIGHTS, Bundle, load_bundle, resolve_bundle
 from diascope.calibration import GateReason, decide, separation, softmax
 from diascope.errors import BundleError, DeviceError, ImageError, MissingExtraError
+from diascope.explain import Explanation, class_activation_maps, pigments
 from diascope.guidance import (
     Claim,
     Context,
@@ -28,10 +29,10 @@ from diascope.guidance import (
     load_pack,
     read_contexts,
 )
-from diascope.image import PictureSource, read_picture, source_name
+from diascope.image import Picture, PictureSource, read_picture, source_name
 from diascope.labels import INTENDED_USE, LABEL_ORDER, MarkType, Verdict
 from diascope.machine import available_cores
-from diascope.preprocess import Box, decode_side, prepare
+from diascope.preprocess import Box, Prepared, decode_side, prepare, window
 from diascope.quality import DeclineReason, assess
 
 Tensor = npt.NDArray[np.float32]
@@ -43,7 +44,7 @@ Reason = DeclineReason | GateReason | GlassNote
 CHUNK = 64
 """Pictures held at once by ``Predictor.predict_batch``."""
 
-_LOGITS = "logits"
+_OUTPUTS = _LOGITS, _FEATURES, _FEATURE_MAP = "logits", "features", "feature_map"
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,13 +227,59 @@ class Predictor:
             answers += self._predict_chunk(requests[start : start + CHUNK], on_error == "raise")
         return answers
 
+    def explain(self, image: PictureSource, *, box: Box | None = None) -> Explanation:
+        """Maps of what a verdict rests on; arguments and errors as in :meth:`predict`.
+
+        The verdict is that of the pixels alone, ``image_verdict`` of the prediction.
+
+        Raises:
+            BundleError: the bundle's ``model.onnx`` gives no feature map, or its weights are not
+                those of that network.
+        """
+        request = _Request(image, _checked_box(box), None, ())
+        picture, prepared = self._prepare(request)
+        logits, feature_map = self._network(prepared.tensor[None], (_LOGITS, _FEATURE_MAP))
+        weights, bias = self._last_layer(feature_map.shape[1])
+        probabilities = self._calibrated(logits)[0]
+        verdict, reasons = self._gate(_seen(picture, prepared), probabilities)
+        height, width = picture.pixels.shape[:2]
+        whole = (0, 0, width, height)
+        melanin, haemoglobin = pigments(prepared.tensor)
+        return Explanation(
+            pixels=picture.pixels,
+            window=whole if request.box is None else window(picture, request.box)[0],
+            class_maps=class_activation_maps(feature_map[0], weights),
+            bias=bias,
+            logits=np.asarray(logits[0], dtype=np.float32),
+            melanin=melanin,
+            haemoglobin=haemoglobin,
+            verdict=verdict,
+            class_probabilities=tuple(probabilities.tolist()),
+            reason_words=tuple(reason.words for reason in reasons),
+            model_name=self.name,
+        )
+
+    def _last_layer(self, channels: int) -> tuple[Tensor, Tensor]:
+        """Weights (3, C) and bias (3,) of the linear layer behind the pooling."""
+        arrays = self.bundle.weights()
+        weights, bias = (arrays.get(f"head.{part}") for part in ("weight", "bias"))
+        classes = len(LABEL_ORDER)
+        if weights is None or bias is None or weights.shape != (classes, channels):
+            raise BundleError(
+                f"{self.bundle.folder / WEIGHTS}: not the weights of this bundle's network; "
+                "train again"
+            )
+        return weights.astype(np.float32), bias.astype(np.float32)
+
     def probabilities(self, tensors: Tensor) -> npt.NDArray[np.float64]:
         """Calibrated probabilities (N, 3) of prepared pictures, float32 (N, 3, S, S).
 
         Raises:
             BundleError: the network gives numbers that are not finite.
         """
-        logits = self._network(tensors)
+        return self._calibrated(self._network(tensors, (_LOGITS,))[0])
+
+    def _calibrated(self, logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
         if not np.isfinite(logits).all():
             raise BundleError(
                 f"{self.bundle.folder}: the network gives numbers that are not finite; train again"
@@ -262,30 +309,27 @@ class Predictor:
             return ImageError(error.reason, error.name, error.detail)
 
     def _see(self, request: "_Request") -> "_Seen":
+        return _seen(*self._prepare(request))
+
+    def _prepare(self, request: "_Request") -> tuple[Picture, Prepared]:
         size = self.bundle.description.preprocessing.size
         # A box may be a small part of the picture: it needs every pixel there is.
         side = None if request.box else decode_side(size)
         picture = read_picture(request.image, decode_side=side)
         try:
-            prepared = prepare(picture, request.box, size)
+            return picture, prepare(picture, request.box, size)
         except ImageError as error:
             name = source_name(request.image)
             raise ImageError(error.reason, name, f"{error.name} {error.detail}") from error
-        return _Seen(
-            prepared.tensor,
-            prepared.ita_degrees,
-            assess(picture),
-            picture.width,
-            picture.height,
-            picture.notes,
-        )
 
     def _conclude(
         self, request: "_Request", seen: "_Seen", probabilities: npt.NDArray[np.float64]
     ) -> Prediction:
         image_verdict, image_reasons = self._gate(seen, probabilities)
         glass = combine(image_verdict, request.blanches)
-        reasons = (glass.note,) if glass.note.contradicts else image_reasons
+        reasons: tuple[Reason, ...] = image_reasons
+        if glass.note.contradicts:
+            reasons = (glass.note,)
         return Prediction(
             verdict=glass.verdict,
             image_verdict=image_verdict,
@@ -307,7 +351,7 @@ class Predictor:
 
     def _gate(
         self, seen: "_Seen", probabilities: npt.NDArray[np.float64]
-    ) -> tuple[Verdict, tuple[Reason, ...]]:
+    ) -> tuple[Verdict, tuple[DeclineReason | GateReason, ...]]:
         if seen.vetoes:
             return Verdict.NOT_ASSESSABLE, seen.vetoes
         return decide(probabilities, self.bundle.description.gates)
@@ -333,6 +377,17 @@ class _Seen:
     width: int
     height: int
     notes: tuple[str, ...]
+
+
+def _seen(picture: Picture, prepared: Prepared) -> _Seen:
+    return _Seen(
+        prepared.tensor,
+        prepared.ita_degrees,
+        assess(picture),
+        picture.width,
+        picture.height,
+        picture.notes,
+    )
 
 
 def _requests(
@@ -369,9 +424,12 @@ def _checked_box(box: Box | None) -> Box | None:
     return left, top, right, bottom
 
 
+Outputs = npt.NDArray[np.floating]
+
+
 class _Network(Protocol):
-    def __call__(self, tensors: Tensor) -> npt.NDArray[np.floating]:
-        """Logits (N, 3) of relative optical density (N, 3, S, S)."""
+    def __call__(self, tensors: Tensor, names: Sequence[str]) -> list[Outputs]:
+        """Named outputs of relative optical density (N, 3, S, S), each (N, ...)."""
         ...
 
 
@@ -413,10 +471,13 @@ class _OnnxNetwork:
                 f"{bundle.folder / ONNX}: ONNX Runtime cannot run it: {str(error).splitlines()[0]}"
             ) from error
         self._input = _onnx_input(self._session, bundle)
+        self._file = bundle.folder / ONNX
 
-    def __call__(self, tensors: Tensor) -> npt.NDArray[np.floating]:
-        logits = self._session.run([_LOGITS], {self._input: tensors})[0]
-        return cast(npt.NDArray[np.floating], logits)
+    def __call__(self, tensors: Tensor, names: Sequence[str]) -> list[Outputs]:
+        missing = set(names) - {given.name for given in self._session.get_outputs()}
+        if missing:
+            raise BundleError(f"{self._file}: gives no {', '.join(missing)}; train again")
+        return cast(list[Outputs], self._session.run(list(names), {self._input: tensors}))
 
 
 def _onnx_input(session: onnxruntime.InferenceSession, bundle: Bundle) -> str:
@@ -452,14 +513,15 @@ class _TorchNetwork:
         self._device = device
         self._module = network.to(device)
 
-    def __call__(self, tensors: Tensor) -> npt.NDArray[np.floating]:
+    def __call__(self, tensors: Tensor, names: Sequence[str]) -> list[Outputs]:
         torch = self._torch
         channels_last = torch.from_numpy(tensors).to(
             self._device, memory_format=torch.channels_last
         )
         # TF32 would part from ONNX Runtime by more than 1e-4.
         with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            return cast(npt.NDArray[np.floating], self._module(channels_last).cpu().numpy())
+            found = dict(zip(_OUTPUTS, self._module.features(channels_last), strict=True))
+            return [found[name].cpu().numpy() for name in names]
 
 
 def _torch() -> Any:
