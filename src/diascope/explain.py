@@ -7,9 +7,10 @@ nothing is approximated. The pigment maps are plain colour measurement; no netwo
 import textwrap
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -19,10 +20,8 @@ from diascope.errors import MissingExtraError, OutputError
 from diascope.files import check_free, write_whole
 from diascope.labels import INTENDED_USE, LABEL_ORDER, MarkType, Verdict
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
+Axes: TypeAlias = Any  # matplotlib's, which is no part of the base install
+Figure: TypeAlias = Any
 Map = npt.NDArray[np.float32]
 
 MELANIN_ABSORBANCE = (0.36, 0.50, 0.79)
@@ -129,8 +128,9 @@ def pigments(relative_density: npt.NDArray[np.floating]) -> tuple[Map, Map]:
     Density is taken as melanin x s_m + haemoglobin x s_h (Tsumura, Haneishi, Miyake, J Opt Soc Am A
     1999;16:2169) and solved for both by least squares, with fixed absorbances s in place of those
     that the paper finds by independent components of each picture. Shading is not taken out as in
-    Tsumura et al., SIGGRAPH 2003: in three broad channels melanin and shade lie close together, and
-    on drawn skin the map of melanin loses more than it gains (benchmarks/README.md).
+    Tsumura et al., SIGGRAPH 2003: in three broad channels melanin and shade lie close together, so
+    that taking out the one loses the other as soon as absorbances differ a little between persons
+    (correlations with the truth of drawn skin: benchmarks/README.md). Shadows look like melanin.
     """
     channels = np.asarray(relative_density, dtype=np.float64)
     melanin, haemoglobin = np.tensordot(_UNMIXING, channels, axes=1).astype(np.float32)
@@ -179,17 +179,20 @@ def write_sheet(
 
 
 _DPI = 130
-_INCHES = (13.0, 8.6)
+_WIDTH, _BAR, _FOOT_HEIGHT = 13.0, 0.9, 0.7  # inches
+_LOWEST_ROW, _HIGHEST_ROW = 1.9, 3.3
 _MOST_SHOWN = 1200  # pixels of the longer side; the sheet shows fewer
 _LEAST_SPAN = 1.0  # logits: a map all but flat is not stretched until it shouts
 _LEAST_PIGMENT = 0.1
-_STRONGEST = 0.85  # of a colour laid over the picture: what is under it stays visible
-_COLUMN, _FOOT = 52, 190  # letters in a line
+_MOST_PIGMENT = 0.6  # a strong mark has less; cloth and hair would take the whole scale
+_FAINTEST, _STRONGEST = 0.25, 0.85  # of a colour over the picture: what is under it stays visible
+_GREY_FROM = -200  # the picture under the evidence is shown in its lighter half
+_COLUMN, _FOOT = 56, 190  # letters in a line
 _EVIDENCE_COLOURS = "PuOr_r"  # diverging; told apart in every common colour blindness
 _PIGMENT_COLOURS = "cividis"  # lightness alone carries it
 
 
-def _matplotlib_figure() -> "type[Figure]":
+def _matplotlib_figure() -> type[Figure]:
     try:
         from matplotlib.figure import Figure  # noqa: PLC0415 no part of the base install
     except ImportError as error:
@@ -199,9 +202,11 @@ def _matplotlib_figure() -> "type[Figure]":
     return Figure
 
 
-def _draw(explanation: Explanation, name: str) -> "Figure":
-    sheet = _matplotlib_figure()(figsize=_INCHES, layout="constrained")
-    grid = sheet.add_gridspec(3, 3, height_ratios=(1.0, 1.0, 0.16))
+def _draw(explanation: Explanation, name: str) -> Figure:
+    height, width = explanation.seen.shape[:2]
+    row = min(max(_WIDTH / 3 * height / width, _LOWEST_ROW), _HIGHEST_ROW) + _BAR
+    sheet = _matplotlib_figure()(figsize=(_WIDTH, 2 * row + _FOOT_HEIGHT), layout="constrained")
+    grid = sheet.add_gridspec(3, 3, height_ratios=(row, row, _FOOT_HEIGHT))
     picture, colours, presence = (sheet.add_subplot(grid[0, column]) for column in range(3))
     told, melanin, haemoglobin = (sheet.add_subplot(grid[1, column]) for column in range(3))
     _show_picture(picture, explanation)
@@ -215,11 +220,11 @@ def _draw(explanation: Explanation, name: str) -> "Figure":
     words = "\n".join([*textwrap.wrap(IS_AND_IS_NOT, _FOOT), *textwrap.wrap(INTENDED_USE, _FOOT)])
     foot = sheet.add_subplot(grid[2, :])
     foot.set_axis_off()
-    foot.text(0, 1, words, va="top", fontsize=9)
+    foot.text(0, 1, words, va="top", fontsize=9, in_layout=False)
     return sheet
 
 
-def _show_picture(axes: "Axes", explanation: Explanation) -> None:
+def _show_picture(axes: Axes, explanation: Explanation) -> None:
     height, width = explanation.pixels.shape[:2]
     left, top, right, bottom = explanation.window
     # In shares of the picture: what is drawn has fewer pixels.
@@ -235,14 +240,14 @@ def _show_picture(axes: "Axes", explanation: Explanation) -> None:
 
 
 def _show_evidence(
-    axes: "Axes", explanation: Explanation, values: Map, below: str, above: str
+    axes: Axes, explanation: Explanation, values: Map, below: str, above: str
 ) -> None:
     seen = _thinned(explanation.seen)
     spread = _spread(values, *seen.shape[:2])
     most = max(float(np.abs(values).max()), _LEAST_SPAN)
     grey = cv2.cvtColor(seen, cv2.COLOR_RGB2GRAY)
-    axes.imshow(grey, cmap="gray", vmin=-60, vmax=255)
-    strength = _STRONGEST * np.abs(spread) / most
+    axes.imshow(grey, cmap="gray", vmin=_GREY_FROM, vmax=255)
+    strength = _FAINTEST + (_STRONGEST - _FAINTEST) * np.minimum(np.abs(spread) / most, 1.0)
     axes.imshow(spread, cmap=_EVIDENCE_COLOURS, vmin=-most, vmax=most, alpha=strength)
     axes.set_title(f"Evidence: {above} against {below}")
     axes.set_axis_off()
@@ -252,7 +257,7 @@ def _show_evidence(
 
 
 def _show_pigment(
-    axes: "Axes", explanation: Explanation, values: Map, title: str, limits: tuple[float, float]
+    axes: Axes, explanation: Explanation, values: Map, title: str, limits: tuple[float, float]
 ) -> None:
     height, width = _thinned(explanation.seen).shape[:2]
     low, high = limits
@@ -262,12 +267,14 @@ def _show_pigment(
     _colour_bar(axes, limits, _PIGMENT_COLOURS, "less     than the reference skin (0)     more")
 
 
-def _colour_bar(axes: "Axes", limits: tuple[float, float], colours: str, label: str) -> None:
+def _colour_bar(axes: Axes, limits: tuple[float, float], colours: str, label: str) -> None:
     from matplotlib.cm import ScalarMappable  # noqa: PLC0415 no part of the base install
     from matplotlib.colors import Normalize  # noqa: PLC0415
 
     scale = ScalarMappable(Normalize(*limits), colours)
-    bar = axes.figure.colorbar(scale, ax=axes, orientation="horizontal", fraction=0.06, pad=0.03)
+    bar = axes.figure.colorbar(
+        scale, ax=axes, orientation="horizontal", fraction=0.05, extend="both"
+    )
     bar.set_label(label, fontsize=9)
     bar.ax.tick_params(labelsize=8)
 
@@ -276,27 +283,31 @@ def _pigment_limits(explanation: Explanation) -> tuple[float, float]:
     """One scale for both pigments, so that they may be compared; the extremes are cut off."""
     both = np.stack([explanation.melanin, explanation.haemoglobin])
     low, high = np.percentile(both, (1, 99))
-    return min(float(low), -_LEAST_PIGMENT), max(float(high), _LEAST_PIGMENT)
+    return (
+        -float(np.clip(-low, _LEAST_PIGMENT, _MOST_PIGMENT)),
+        float(np.clip(high, _LEAST_PIGMENT, _MOST_PIGMENT)),
+    )
 
 
-def _tell(axes: "Axes", explanation: Explanation, name: str) -> None:
+def _tell(axes: Axes, explanation: Explanation, name: str) -> None:
     """Verdict, probabilities as bars, reasons, picture and model."""
     names = [label.value for label in LABEL_ORDER]
     places = [0.58, 0.49, 0.40]
     axes.set(xlim=(0, 1), ylim=(0, 1))
     axes.set_axis_off()
     head = [explanation.verdict.value.replace("_", " "), explanation.verdict.words]
-    axes.text(0, 0.97, head[0], fontsize=15, weight="bold", va="top")
-    axes.text(0, 0.85, _wrapped(head[1]), fontsize=11, va="top")
-    axes.text(0, 0.68, "Probability, calibrated", fontsize=9, va="top")
+    write = partial(axes.text, in_layout=False, parse_math=False)
+    write(0, 0.97, head[0], fontsize=15, weight="bold", va="top")
+    write(0, 0.85, _wrapped(head[1]), fontsize=11, va="top")
+    write(0, 0.68, "Probability, calibrated", fontsize=9, va="top")
     for place, label, share in zip(places, names, explanation.class_probabilities, strict=True):
         axes.barh(place, 0.45, height=0.06, left=0.36, color="0.92")
         axes.barh(place, 0.45 * share, height=0.06, left=0.36, color="0.35")
-        axes.text(0, place, label, fontsize=10, va="center")
-        axes.text(0.84, place, f"{share:.3f}", fontsize=10, va="center")
+        write(0, place, label, fontsize=10, va="center")
+        write(0.84, place, f"{share:.3f}", fontsize=10, va="center")
     lines = [*explanation.reason_words, f"Picture: {name}", f"Model: {explanation.model_name}"]
     told = "\n".join(_wrapped(line) for line in lines)
-    axes.text(0, 0.32, told, fontsize=9, va="top", parse_math=False)
+    write(0, 0.32, told, fontsize=9, va="top")
 
 
 def _wrapped(line: str) -> str:
