@@ -26,8 +26,10 @@ from diascope.bundle import (
     save_bundle,
     with_figures,
 )
+from diascope.calibration import fit_conformal
 from diascope.config import GateConfig, NetworkConfig
 from diascope.errors import BundleError, OutputError
+from diascope.labels import LABEL_ORDER
 
 FIGURE = Figure(
     name="auroc_red_vs_brown",
@@ -98,6 +100,80 @@ def test_what_was_saved_comes_back(folder):
     assert bundle.weights().keys() == WEIGHTS.keys()
     for name, values in bundle.weights().items():
         np.testing.assert_array_equal(values, WEIGHTS[name], strict=True)
+
+
+def as_version_1(description):
+    """What diascope 0.1.0 wrote: one rule of declining, unnamed."""
+    description["schema_version"] = 1
+    del description["conformal"]
+    for key in ("rule", "coverage", "named_share"):
+        del description["gates"][key]
+
+
+def test_a_bundle_of_version_1_decides_as_it_did_and_says_so(folder):
+    reseal(folder, as_version_1)
+    bundle = load_bundle(folder)
+    assert bundle.description.gates == GateConfig(rule="floor")
+    assert bundle.description.conformal is None
+    assert "Rule floor" in model_card(bundle.description)
+    # Written anew, the rule is in the file.
+    with_figures(folder, [FIGURE])
+    written = json.loads((folder / "bundle.json").read_text())
+    assert (written["schema_version"], written["gates"]["rule"]) == (2, "floor")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        (lambda d: d["gates"].pop("separation_floor"), r"gates\.separation_floor is missing"),
+        (lambda d: d.update(gates=None), "gates: "),
+        (lambda d: d.pop("gates"), "gates: Input should be"),
+        (lambda d: d.update(labels=[]), "labels: the label order"),
+    ],
+)
+def test_version_1_is_no_excuse_for_a_gap(folder, wrong, named):
+    def edit(description):
+        as_version_1(description)
+        wrong(description)
+
+    reseal(folder, edit)
+    with pytest.raises(BundleError, match=rf"bundle\.json: {named}"):
+        load_bundle(folder)
+
+
+GATE = fit_conformal(
+    np.repeat([[0.7, 0.2, 0.1], [0.2, 0.6, 0.2], [0.2, 0.3, 0.5]], 12, axis=0),
+    [label for label in LABEL_ORDER for _ in range(12)],
+    coverage=0.9,
+    named_share=0.7,
+    data="held-out photographs",
+)
+
+
+def test_what_was_fitted_to_decline_comes_back_and_is_on_the_card(tmp_path):
+    gates = GateConfig(rule="conformal", named_share=0.7)
+    saved = save(tmp_path / "tiny", gates=gates, conformal=GATE)
+    loaded = load_bundle(tmp_path / "tiny").description
+    assert loaded.conformal == GATE == saved.description.conformal
+    card = " ".join(model_card(loaded).split())
+    for words in (
+        "Rule conformal: sets fitted to hold 90 % of each class, on held-out photographs",
+        "erythematous 0.700 (12 pictures, 12 groups)",
+        "hyperpigmented 0.600",
+        "neither 0.500",
+        "A colour is named from 0.600 on",
+    ):
+        assert words in card
+    assert "Rule floor" not in card
+
+
+@pytest.mark.parametrize("key", ["coverage", "least_to_name", "groups"])
+def test_nothing_fitted_to_decline_may_be_missing(tmp_path, key):
+    gates = GateConfig(rule="conformal")
+    save(tmp_path / "tiny", gates=gates, conformal=GATE)
+    reseal(tmp_path / "tiny", lambda description: description["conformal"].pop(key))
+    with pytest.raises(BundleError, match=rf"conformal\.{key}: Field required"):
+        load_bundle(tmp_path / "tiny")
 
 
 def test_digests_are_those_of_the_files_on_disk(folder):
@@ -183,11 +259,14 @@ def test_a_listed_name_cannot_leave_the_folder(folder, name):
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda d: d.update(schema_version=2), "schema version 2, this diascope reads 1"),
+        (lambda d: d.update(schema_version=3), "schema version 3, this diascope reads 1 and 2"),
         (lambda d: d.pop("schema_version"), "not a bundle's description"),
         (lambda d: d["labels"].reverse(), "label order must be erythematous, hyperpigmented"),
         (lambda d: d["labels"].append("other"), "label order"),
         (lambda d: d["gates"].pop("separation_floor"), r"gates\.separation_floor is missing"),
+        (lambda d: d["gates"].pop("rule"), r"gates\.rule is missing"),
+        (lambda d: d.pop("conformal"), "conformal is missing"),
+        (lambda d: d["gates"].update(rule="conformal"), "rule is conformal, but conformal is null"),
         (lambda d: d["network"].pop("dropout"), r"network\.dropout is missing"),
         (lambda d: d.pop("figures"), "figures is missing"),
         (lambda d: d.pop("checksum"), "checksum is missing"),

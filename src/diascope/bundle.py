@@ -32,15 +32,19 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
+from diascope.calibration import ConformalGate
 from diascope.colour import OPTICAL_DENSITY_OFFSET
 from diascope.config import GateConfig, NetworkConfig
 from diascope.errors import BundleError, OutputError
 from diascope.labels import LABEL_ORDER
 
-SCHEMA_VERSION: Literal[1] = 1
-"""Raised when an older diascope would read a new ``bundle.json`` wrongly."""
+SCHEMA_VERSION: Literal[2] = 2
+"""Raised when an older diascope would read a new ``bundle.json`` wrongly.
+
+Version 1 knew one rule of declining, ``floor``, and nothing fitted for another.
+"""
 
 SHIPPED = ("photos", "rendered")
 """Bundles that travel with diascope; the first is the default."""
@@ -113,7 +117,7 @@ class TrainingData(_Part):
 class BundleDescription(_Part):
     """Everything in ``bundle.json``; ``files`` is filled in when the bundle is saved."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[2] = SCHEMA_VERSION
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
     version: Words = Field(description="of the diascope that trained it")
     created: AwareDatetime
@@ -123,6 +127,9 @@ class BundleDescription(_Part):
     parameters: int = Field(ge=1)
     temperature: float = Field(gt=0.0)
     gates: GateConfig
+    conformal: ConformalGate | None = Field(
+        None, description="what was fitted for the rule conformal; needed where gates.rule says so"
+    )
     figures: tuple[Figure, ...] = ()
     data: TrainingData
     data_licence: Words
@@ -131,6 +138,12 @@ class BundleDescription(_Part):
     command: Words = Field(description="that trained it")
     files: dict[str, Sha256] = Field(default_factory=dict)
     checksum: Sha256 = Field(_ZEROS, description="of bundle.json with zeros in this place")
+
+    @model_validator(mode="after")
+    def _the_rule_has_what_it_needs(self) -> "BundleDescription":
+        if self.gates.rule == "conformal" and self.conformal is None:
+            raise ValueError("gates.rule is conformal, but conformal is null")
+        return self
 
     @field_validator("labels")
     @classmethod
@@ -261,22 +274,34 @@ def _sha256(content: bytes) -> str:
 
 def _parse(raw: bytes, file: Path) -> BundleDescription:
     try:
-        version = from_json(raw, allow_inf_nan=False)["schema_version"]
+        told = from_json(raw, allow_inf_nan=False)
+        version = told["schema_version"]
     except (ValueError, KeyError, TypeError) as error:
         raise BundleError(f"{file}: not a bundle's description; {_MEND}") from error
-    if version != SCHEMA_VERSION:
+    if version not in (1, SCHEMA_VERSION):
         raise BundleError(
-            f"{file}: schema version {version}, this diascope reads {SCHEMA_VERSION};\n"
+            f"{file}: schema version {version}, this diascope reads 1 and {SCHEMA_VERSION};\n"
             "use the diascope that saved it, or train again"
         )
+    current = _as_version_2(told) if version == 1 else raw
     try:
-        description = BundleDescription.model_validate_json(raw)
+        description = BundleDescription.model_validate_json(current)
     except ValidationError as error:
         raise BundleError(_explain(error, file)) from error
     _refuse_absent_settings(description, file)
     if description.checksum != _sha256(raw.replace(description.checksum.encode(), _ZEROS.encode())):
         raise BundleError(_changed(file))
     return description
+
+
+def _as_version_2(told: dict[str, Any]) -> bytes:
+    """The same description with what version 1 took for granted said."""
+    gates = told.get("gates")
+    rule = {"rule": "floor", "coverage": 0.9, "named_share": 1.0}  # only the first is ever used
+    said = {"schema_version": 2, "conformal": None}
+    return to_json(
+        {**told, **said, "gates": {**rule, **gates} if isinstance(gates, dict) else gates}
+    )
 
 
 def _seal(description: BundleDescription) -> tuple[BundleDescription, bytes]:
@@ -512,11 +537,28 @@ def _figures_table(figures: Sequence[Figure]) -> str:
 
 
 def _gates(description: BundleDescription) -> str:
-    gates = description.gates
-    return (
-        f"Temperature {description.temperature:.4g}. `neither` where likeliest, or from P(neither) "
+    gates, fitted = description.gates, description.conformal
+    temperature = f"Temperature {description.temperature:.4g}. "
+    if gates.rule == "conformal" and fitted is not None:
+        return temperature + _conformal_gate(fitted)
+    return temperature + (
+        "Rule floor: `neither` where likeliest, or from P(neither) "
         f"{gates.neither_threshold:g} on; `unclear` where the likelier of red and brown has less "
         f"than {gates.separation_floor:g} of the two."
+    )
+
+
+def _conformal_gate(fitted: ConformalGate) -> str:
+    least = ", ".join(
+        f"{name} {value:.3f} ({fitted.rows[name]} pictures, {fitted.groups[name]} groups)"
+        for name, value in fitted.least_probability.items()
+    )
+    naming = f" A colour is named from {fitted.least_to_name:.3f} on." * (fitted.least_to_name > 0)
+    return (
+        f"Rule conformal: sets fitted to hold {100 * fitted.coverage:g} % of each class, on "
+        f"{_paragraph(fitted.data)}. A class is in the set from this probability on: {least}. "
+        "`unclear` where both colours are in it, `not_assessable` where nothing is, `neither` "
+        f"where that is the likeliest in it.{naming}"
     )
 
 

@@ -354,7 +354,8 @@ class Predictor:
     ) -> tuple[Verdict, tuple[DeclineReason | GateReason, ...]]:
         if seen.vetoes:
             return Verdict.NOT_ASSESSABLE, seen.vetoes
-        return decide(probabilities, self.bundle.description.gates)
+        description = self.bundle.description
+        return decide(probabilities, description.gates, description.conformal)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,13 @@ from torch.utils.tensorboard import SummaryWriter
 
 from diascope import bundle as bundles
 from diascope.augment import Augmentation
-from diascope.calibration import fit_temperature, separation, softmax
+from diascope.calibration import (
+    ConformalGate,
+    fit_conformal,
+    fit_temperature,
+    separation,
+    softmax,
+)
 from diascope.config import RunConfig
 from diascope.dataset import (
     ManifestRow,
@@ -40,7 +46,7 @@ from diascope.dataset import (
 from diascope.errors import ConfigError, DeviceError, OutputError, TrainingError
 from diascope.export import to_onnx
 from diascope.files import write_whole
-from diascope.labels import MarkType
+from diascope.labels import LABEL_ORDER, MarkType
 from diascope.machine import available_cores
 from diascope.metrics import auroc, bootstrap_interval
 from diascope.network import MarkNetwork, parameter_count
@@ -499,8 +505,10 @@ class _Run:
         network.eval()
         logits = self.validation.logits(network, torch.device("cpu"))
         temperature = fit_temperature(logits, self.validation.targets, self.validation.weights)
-        description = _describe(self, network, temperature, command)
-        figures = self.validation.bundle_figures(softmax(logits, temperature), command)
+        probabilities = softmax(logits, temperature)
+        fitted = self.validation.conformal(probabilities)
+        description = _describe(self, network, temperature, fitted, command)
+        figures = self.validation.bundle_figures(probabilities, command)
         saved = bundles.save_bundle(
             self.out / BUNDLE_FOLDER,
             description.model_copy(update={"figures": figures}),
@@ -518,6 +526,7 @@ class _Validation:
 
     def __init__(self, config: RunConfig, samples: Sequence[Sample]) -> None:
         self._size = config.preprocess.size
+        self._gates = config.gates
         self.samples = samples
         self.targets = np.array([sample.target for sample in samples])
         self.weights = balanced_weights(samples, config.data.rendered_share)
@@ -574,6 +583,29 @@ class _Validation:
             )
         return tuple(figures)
 
+    def conformal(self, probabilities: npt.NDArray[np.float64]) -> ConformalGate | None:
+        """What the rule conformal needs, where the config asks for it.
+
+        Fitted on photographs where there are some: drawn marks are no sample of what will come.
+        Mixed marks have no class of their own and are left out.
+        """
+        if self._gates.rule != "conformal":
+            return None
+        photographs = any(not sample.drawn for sample in self.samples)
+        rows = [
+            row
+            for row, sample in enumerate(self.samples)
+            if max(sample.target) == 1 and sample.drawn != photographs
+        ]
+        return fit_conformal(
+            probabilities[rows],
+            [LABEL_ORDER[int(np.argmax(self.samples[row].target))] for row in rows],
+            [self.samples[row].group_id for row in rows],
+            coverage=self._gates.coverage,
+            named_share=self._gates.named_share,
+            data=f"held-out {'photographs' if photographs else 'rendered pictures'}",
+        )
+
     def _red_or_brown(self) -> dict[str, npt.NDArray[np.intp]]:
         """Rows of one pure colour, photographs and drawn marks apart, where both colours are."""
         pure = self.targets[:, :2].max(axis=1) == 1
@@ -598,7 +630,11 @@ def _tensors(weights: Any) -> dict[str, Tensor]:
 
 
 def _describe(
-    run: _Run, network: MarkNetwork, temperature: float, command: str
+    run: _Run,
+    network: MarkNetwork,
+    temperature: float,
+    fitted: ConformalGate | None,
+    command: str,
 ) -> bundles.BundleDescription:
     config, data = run.config, run.data
     drawn = sum(sample.drawn for sample in data.training)
@@ -624,6 +660,7 @@ def _describe(
         parameters=parameter_count(network),
         temperature=temperature,
         gates=config.gates,
+        conformal=fitted,
         data=bundles.TrainingData(
             digest=data.digest,
             summary=summary,
