@@ -18,7 +18,8 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "diascope"
 FLOORS = [
     "labels errors machine progress",
     "config files image colour",
-    "preprocess renderer network calibration metrics quality explain duplicates report guidance",
+    "preprocess renderer network calibration familiarity metrics quality explain duplicates report "
+    "guidance",
     "augment baseline bundle export dataset sources",
     "inference training",
     "evaluation scoring audit",

@@ -29,6 +29,7 @@ from diascope.bundle import (
 from diascope.calibration import fit_conformal
 from diascope.config import GateConfig, NetworkConfig
 from diascope.errors import BundleError, OutputError
+from diascope.familiarity import FeatureSpace
 from diascope.labels import LABEL_ORDER
 
 FIGURE = Figure(
@@ -106,14 +107,15 @@ def as_version_1(description):
     """What diascope 0.1.0 wrote: one rule of declining, unnamed."""
     description["schema_version"] = 1
     del description["conformal"]
-    for key in ("rule", "coverage", "named_share"):
+    for key in ("rule", "coverage", "named_share", "familiar_share"):
         del description["gates"][key]
 
 
 def test_a_bundle_of_version_1_decides_as_it_did_and_says_so(folder):
     reseal(folder, as_version_1)
     bundle = load_bundle(folder)
-    assert bundle.description.gates == GateConfig(rule="floor")
+    assert bundle.description.gates == GateConfig(rule="floor", familiar_share=1.0)
+    assert bundle.feature_space() is None
     assert bundle.description.conformal is None
     assert "Rule floor" in model_card(bundle.description)
     # Written anew, the rule is in the file.
@@ -174,6 +176,47 @@ def test_nothing_fitted_to_decline_may_be_missing(tmp_path, key):
     reseal(tmp_path / "tiny", lambda description: description["conformal"].pop(key))
     with pytest.raises(BundleError, match=rf"conformal\.{key}: Field required"):
         load_bundle(tmp_path / "tiny")
+
+
+FAR = GATE.model_copy(update={"most_distance": 12.5, "familiar_share": 0.98})
+SPACE = FeatureSpace(np.arange(6.0).reshape(2, 3), np.eye(3))
+
+
+def save_far(folder, features=SPACE):
+    given = describe(gates=GateConfig(rule="conformal"), conformal=FAR)
+    return save_bundle(folder, given, WEIGHTS, b"network", None, features=features)
+
+
+def test_where_the_training_pictures_lie_comes_back_and_is_verified(tmp_path):
+    save_far(tmp_path / "tiny")
+    bundle = load_bundle(tmp_path / "tiny")
+    np.testing.assert_array_equal(bundle.feature_space().means, SPACE.means)
+    np.testing.assert_array_equal(bundle.feature_space().precision, SPACE.precision)
+    assert "farther from what it learnt from than 98 % of those" in " ".join(
+        model_card(bundle.description).split()
+    )
+    # New figures leave it as it is.
+    again = with_figures(tmp_path / "tiny", [FIGURE])
+    assert again.files["features.safetensors"] == bundle.files["features.safetensors"]
+    file = tmp_path / "tiny" / "features.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"!")
+    with pytest.raises(BundleError, match=r"features\.safetensors: changed since"):
+        load_bundle(tmp_path / "tiny")
+    file.unlink()
+    with pytest.raises(BundleError, match=r"features\.safetensors: missing"):
+        load_bundle(tmp_path / "tiny")
+
+
+def test_a_bound_without_what_it_is_measured_from_is_not_saved(tmp_path):
+    with pytest.raises(BundleError, match=r"lists no digest of features\.safetensors"):
+        save_far(tmp_path / "tiny", features=None)
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_arrays_in_its_place_are_refused(tmp_path):
+    save_far(tmp_path / "tiny", features=FeatureSpace(np.zeros((2, 3)), np.eye(4)))
+    with pytest.raises(BundleError, match=r"features\.safetensors: means .* do not fit"):
+        load_bundle(tmp_path / "tiny").feature_space()
 
 
 def test_digests_are_those_of_the_files_on_disk(folder):

@@ -204,12 +204,14 @@ def of_red(shares):
     return np.stack([shares, 1 - shares, np.zeros_like(shares)], axis=1)
 
 
-def gate(red=0.4, brown=0.4, neither=0.4, name=0.0):
+def gate(red=0.4, brown=0.4, neither=0.4, name=0.0, distance=None):
     return ConformalGate(
         coverage=0.9,
         least_probability=dict(zip(LABEL_ORDER, (red, brown, neither), strict=True)),
         named_share=0.7,
         least_to_name=name,
+        familiar_share=0.98,
+        most_distance=distance,
         rows=dict.fromkeys(LABEL_ORDER, 20),
         groups=dict.fromkeys(LABEL_ORDER, 20),
         data="tests",
@@ -294,6 +296,30 @@ def test_the_surest_are_named():
     named = (probabilities[:, 0] >= fitted.least_to_name).mean()
     assert named == pytest.approx(0.7, abs=0.03)
     assert fit_conformal(probabilities, labels, coverage=0.9).least_to_name == 0.0
+
+
+def test_the_nearest_pass_as_familiar():
+    labels, distances = [RED_MARK] * 60, np.arange(60.0)
+    given = {"coverage": 0.9, "distances": distances}
+    # Rank ceil(61 x 0.9) = 55 of 0, 1, 2 ...
+    fitted = fit_conformal(of_red(np.ones(60)), labels, familiar_share=0.9, **given)
+    assert fitted.most_distance == 54.0
+    # 99 % of new ones cannot be promised from 60, and all need no bound.
+    for share in (0.99, 1.0):
+        fitted = fit_conformal(of_red(np.ones(60)), labels, familiar_share=share, **given)
+        assert fitted.most_distance is None
+    assert fit_conformal(of_red(np.ones(60)), labels, coverage=0.9).most_distance is None
+
+
+def test_what_lies_too_far_is_not_assessable():
+    sure, rule = (0.98, 0.01, 0.01), GateConfig(rule="conformal")
+    bounded = gate(distance=30.0)
+    assert decide(sure, rule, bounded, 30.0) == RED
+    far = (Verdict.NOT_ASSESSABLE, (GateReason.UNLIKE_TRAINING,))
+    assert decide(sure, rule, bounded, 30.1) == far
+    assert decide(sure, rule, gate(), 1e9) == RED
+    with pytest.raises(ValueError, match="bounds the distance, and none is given"):
+        decide(sure, rule, bounded)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from diascope import Predictor, bundle
 from diascope.bundle import LICENCE, load_bundle
-from diascope.calibration import fit_conformal, log_loss, separation, softmax
+from diascope.calibration import GateReason, fit_conformal, log_loss, separation, softmax
 from diascope.config import RunConfig, parse_config
 from diascope.dataset import BOX_COLUMNS, NEEDED_COLUMNS, balanced_weights, read_manifest
 from diascope.errors import (
@@ -191,6 +191,43 @@ def test_conformal_sets_are_fitted_on_held_out_photographs_of_one_class(rows, tm
         list(fitted.least_probability.values()), abs=1e-4
     )
     assert again.least_to_name == pytest.approx(fitted.least_to_name, abs=1e-4)
+
+
+def test_the_distance_from_training_pictures_is_fitted_and_bounds_the_verdict(rows, tmp_path):
+    gates = {"rule": "conformal", "coverage": 0.5, "familiar_share": 0.7}
+    config = parse_config({**SETTINGS, "gates": gates}, "tiny")
+    fit(config, rows, tmp_path)
+    loaded = load_bundle(tmp_path / BUNDLE_FOLDER)
+    data = load_data(config, [row for row in rows if row.mark_type != "other"])
+    sides = [
+        [sample for sample in side if not sample.drawn and max(sample.target) == 1]
+        for side in (data.training, data.validation)
+    ]
+    session = onnxruntime.InferenceSession(loaded.onnx_bytes(), providers=["CPUExecutionProvider"])
+    learnt, held_out = (
+        session.run(
+            ["features"],
+            {
+                "relative_density": np.stack(
+                    [prepare_pixels(s.pixels, s.inner, 32).tensor for s in side]
+                )
+            },
+        )[0]
+        for side in sides
+    )
+    space = loaded.feature_space()
+    labels = [int(np.argmax(sample.target)) for sample in sides[0]]
+    means = [learnt[np.array(labels) == place].mean(axis=0) for place in range(3)]
+    np.testing.assert_allclose(space.means, means, atol=1e-4)
+    most = loaded.description.conformal.most_distance
+    within = space.distances(held_out) <= most * (1 + 1e-3)
+    assert 0.6 <= within.mean() < 1.0
+    # The shipped road refuses a picture that lies farther.
+    noise = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)
+    told = Predictor.load(tmp_path / BUNDLE_FOLDER).predict(noise)
+    assert told.verdict == "not_assessable"
+    assert told.reasons == (GateReason.UNLIKE_TRAINING,)
+    assert Predictor.load(tmp_path / BUNDLE_FOLDER).explain(noise).verdict == "not_assessable"
 
 
 def test_without_photographs_conformal_sets_are_fitted_on_drawn_marks(tmp_path):

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 from enum import StrEnum
 from math import ceil
-from typing import Annotated
+from typing import Annotated, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -94,6 +94,9 @@ class ConformalGate(BaseModel):
             groups to exclude it.
         named_share: share of red and brown marks that may get a colour, the surest.
         least_to_name: probability from which a colour is named; 0 where all may be.
+        familiar_share: share of pictures near enough to those learnt from to be judged.
+        most_distance: beyond which a picture is unlike them; None where all are near enough, or
+            the fit had too few groups to tell.
         rows: pictures of each mark type in the fit.
         groups: persons or copies among them.
         data: what they were.
@@ -105,6 +108,8 @@ class ConformalGate(BaseModel):
     least_probability: dict[MarkType, Probability]
     named_share: float = Field(gt=0.0, le=1.0)
     least_to_name: Probability
+    familiar_share: float = Field(gt=0.0, le=1.0)
+    most_distance: float | None = Field(ge=0.0)
     rows: dict[MarkType, int]
     groups: dict[MarkType, int]
     data: str = Field(min_length=1)
@@ -124,6 +129,8 @@ def fit_conformal(
     *,
     coverage: float,
     named_share: float = 1.0,
+    distances: npt.ArrayLike | None = None,
+    familiar_share: float = 1.0,
     data: str = "held-out pictures",
 ) -> ConformalGate:
     """Fit class-conditional split-conformal sets on held-out probabilities (N, 3).
@@ -136,17 +143,16 @@ def fit_conformal(
     over its pictures (Dunn, Wasserman, Ramdas, J Am Stat Assoc 2023;118:2491).
 
     With ``named_share`` below 1 the threshold to name a colour is fitted likewise, on the likelier
-    of the two colours over red and brown pictures (Hendrycks, Gimpel, ICLR 2017).
+    of the two colours over red and brown pictures (Hendrycks, Gimpel, ICLR 2017); and with
+    ``distances`` (N,) of the pictures to those learnt from and ``familiar_share`` below 1, the
+    distance beyond which a picture is unlike them.
 
     Raises:
         ValueError: a probability that is not finite, or lengths that differ.
     """
     values = np.asarray(probabilities, dtype=np.float64)
     names = list(range(len(labels))) if groups is None else list(groups)
-    if values.shape != (len(labels), len(LABEL_ORDER)) or len(names) != len(labels):
-        raise ValueError(f"{values.shape} probabilities, {len(labels)} labels, {len(names)} groups")
-    if not np.isfinite(values).all():
-        raise ValueError("probabilities are not finite")
+    _check_rows(values, labels, names)
     members = {name: [n for n, own in enumerate(labels) if own == name] for name in LABEL_ORDER}
     groups_of = {name: [names[row] for row in rows] for name, rows in members.items()}
     coloured = [row for name in _COLOURS for row in members[name]]
@@ -154,28 +160,44 @@ def fit_conformal(
     return ConformalGate(
         coverage=coverage,
         least_probability={
-            name: _least(values[rows, _index(name)], groups_of[name], coverage)
+            name: _reached(values[rows, _index(name)], groups_of[name], coverage) or 0.0
             for name, rows in members.items()
         },
         named_share=named_share,
         least_to_name=0.0
         if named_share == 1.0
-        else _least(surest, [names[row] for row in coloured], named_share),
+        else _reached(surest, [names[row] for row in coloured], named_share) or 0.0,
+        familiar_share=familiar_share,
+        most_distance=None
+        if distances is None or familiar_share == 1.0
+        else _most(np.asarray(distances, dtype=np.float64), names, familiar_share),
         rows={name: len(rows) for name, rows in members.items()},
         groups={name: len(set(of)) for name, of in groups_of.items()},
         data=data,
     )
 
 
-def _least(probabilities: Floats, groups: Sequence[Hashable], coverage: float) -> float:
-    """Largest probability that the weight of ceil((G + 1) coverage) of G groups reaches, or 0."""
+def _check_rows(values: Floats, labels: Sequence[MarkType], names: Sequence[Hashable]) -> None:
+    if values.shape != (len(labels), len(LABEL_ORDER)) or len(names) != len(labels):
+        raise ValueError(f"{values.shape} probabilities, {len(labels)} labels, {len(names)} groups")
+    if not np.isfinite(values).all():
+        raise ValueError("probabilities are not finite")
+
+
+def _most(distances: Floats, groups: Sequence[Hashable], share: float) -> float | None:
+    nearness = _reached(-distances, groups, share)
+    return None if nearness is None else -nearness
+
+
+def _reached(values: Floats, groups: Sequence[Hashable], share: float) -> float | None:
+    """Largest value that the weight of ceil((G + 1) share) of G groups reaches, or None."""
     sizes = Counter(groups)
-    # To a hair: shares such as three thirds must count as whole.
-    wanted = ceil(round((len(sizes) + 1) * coverage, 9)) - 1e-9
-    order = np.argsort(-probabilities, kind="stable")
-    reached = np.cumsum([1.0 / sizes[groups[row]] for row in order])
-    enough = np.flatnonzero(reached >= wanted)
-    return float(probabilities[order[enough[0]]]) if enough.size else 0.0
+    # To a hair: parts such as three thirds must count as whole.
+    wanted = ceil(round((len(sizes) + 1) * share, 9)) - 1e-9
+    order = np.argsort(-values, kind="stable")
+    weight = np.cumsum([1.0 / sizes[groups[row]] for row in order])
+    enough = np.flatnonzero(weight >= wanted)
+    return float(values[order[enough[0]]]) if enough.size else None
 
 
 def conformal_set(probabilities: npt.ArrayLike, gate: ConformalGate) -> frozenset[MarkType]:
@@ -189,13 +211,17 @@ def conformal_set(probabilities: npt.ArrayLike, gate: ConformalGate) -> frozense
 
 
 def decide(
-    probabilities: npt.ArrayLike, gates: GateConfig, gate: ConformalGate | None = None
+    probabilities: npt.ArrayLike,
+    gates: GateConfig,
+    gate: ConformalGate | None = None,
+    distance: float | None = None,
 ) -> Decision:
     """Verdict of one picture's probabilities (3,), and why it declines if it does.
 
     By the rule ``floor``: ``neither`` where it is the likeliest of the three or reaches its
     threshold; ``unclear`` where neither red nor brown is likely enough beside the other. By the
-    rule ``conformal``: as :func:`decide_by_set`, with ``gate``.
+    rule ``conformal``: as :func:`decide_by_set`, with ``gate`` and, where it bounds it, the
+    ``distance`` to the pictures learnt from.
 
     Raises:
         ValueError: a probability that is not finite, or the rule ``conformal`` without gate.
@@ -206,7 +232,7 @@ def decide(
     if gates.rule == "conformal":
         if gate is None:
             raise ValueError("the rule conformal needs what was fitted for it")
-        return decide_by_set(values, gate)
+        return decide_by_set(values, gate, distance)
     neither = values[_index(MarkType.NEITHER)]
     if neither >= gates.neither_threshold or neither == values.max():
         return Verdict.NEITHER, (GateReason.NO_MARK,)
@@ -216,15 +242,24 @@ def decide(
     return (Verdict.HYPERPIGMENTED if brown > 0.5 else Verdict.ERYTHEMATOUS), ()
 
 
-def decide_by_set(probabilities: npt.ArrayLike, gate: ConformalGate) -> Decision:
+def decide_by_set(
+    probabilities: npt.ArrayLike, gate: ConformalGate, distance: float | None = None
+) -> Decision:
     """Verdict by the conformal set of probabilities (3,).
 
-    An empty set: ``not_assessable``. Both colours in it: ``unclear``. Else ``neither`` where that
-    is the likeliest in the set; else the one colour in it, if it is sure enough to be named.
+    Too far from the pictures learnt from, or an empty set: ``not_assessable``. Both colours in it:
+    ``unclear``. Else ``neither`` where that is the likeliest in the set; else the one colour in it,
+    if it is sure enough to be named.
+
+    Raises:
+        ValueError: the gate bounds the distance and none is given.
     """
     values = dict(zip(LABEL_ORDER, np.asarray(probabilities, dtype=np.float64), strict=True))
     possible = conformal_set(probabilities, gate)
-    if not possible:
+    if gate.most_distance is not None and distance is None:
+        raise ValueError("the gate bounds the distance, and none is given")
+    far = gate.most_distance is not None and cast(float, distance) > gate.most_distance
+    if far or not possible:
         return Verdict.NOT_ASSESSABLE, (GateReason.UNLIKE_TRAINING,)
     if possible.issuperset(_COLOURS):
         return Verdict.UNCLEAR, (GateReason.TOO_CLOSE,)

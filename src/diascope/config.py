@@ -107,6 +107,13 @@ class GateConfig(_Section):
         description="by the rule conformal: share of red and brown marks that may get a colour, "
         "the surest; the threshold is fitted on validation",
     )
+    familiar_share: float = Field(
+        0.98,
+        gt=0.0,
+        le=1.0,
+        description="by the rule conformal: share of marks near enough to those learnt from to be "
+        "judged; the distance is fitted on validation; 1: all, and no distance is kept",
+    )
     separation_floor: float = Field(
         0.65, ge=0.5, lt=1.0, description="least P of the likelier of red and brown"
     )

@@ -5,8 +5,9 @@ guidance. Quality may veto a verdict, never change it for another; guidance neve
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from math import isfinite
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self, cast
@@ -142,6 +143,7 @@ class Predictor:
         self.device, self.runtime = _choose(device, runtime)
         self.threads = threads
         self._network = _network(bundle, self.device, self.runtime, threads)
+        self._space = bundle.feature_space()
 
     @classmethod
     def load(
@@ -238,10 +240,11 @@ class Predictor:
         """
         request = _Request(image, _checked_box(box), None, ())
         picture, prepared = self._prepare(request)
-        logits, feature_map = self._network(prepared.tensor[None], (_LOGITS, _FEATURE_MAP))
+        tensors = prepared.tensor[None]
+        logits, feature_map = self._network(tensors, (_LOGITS, _FEATURE_MAP))
         weights, bias = self._last_layer(feature_map.shape[1])
-        probabilities = self._calibrated(logits)[0]
-        verdict, reasons = self._gate(_seen(picture, prepared), probabilities)
+        probabilities, distance = next(self._judge(tensors))
+        verdict, reasons = self._gate(_seen(picture, prepared), probabilities, distance)
         height, width = picture.pixels.shape[:2]
         whole = (0, 0, width, height)
         melanin, haemoglobin = pigments(prepared.tensor)
@@ -291,13 +294,20 @@ class Predictor:
     ) -> list[Prediction | ImageError]:
         read = [self._read(request, raises) for request in requests]
         seen = [picture for picture in read if isinstance(picture, _Seen)]
-        rows = iter(self.probabilities(np.stack([each.tensor for each in seen])) if seen else ())
+        rows = self._judge(np.stack([each.tensor for each in seen])) if seen else iter(())
         return [
             picture
             if isinstance(picture, ImageError)
-            else self._conclude(request, picture, next(rows))
+            else self._conclude(request, picture, *next(rows))
             for request, picture in zip(requests, read, strict=True)
         ]
+
+    def _judge(self, tensors: Tensor) -> Iterator[tuple[npt.NDArray[np.float64], float | None]]:
+        """Calibrated probabilities (3,) of each, and its distance where the gates bound it."""
+        if self._space is None:
+            return zip(self.probabilities(tensors), repeat(None))
+        logits, features = self._network(tensors, (_LOGITS, _FEATURES))
+        return zip(self._calibrated(logits), self._space.distances(features).tolist(), strict=True)
 
     def _read(self, request: "_Request", raises: bool) -> "_Seen | ImageError":
         try:
@@ -323,9 +333,13 @@ class Predictor:
             raise ImageError(error.reason, name, f"{error.name} {error.detail}") from error
 
     def _conclude(
-        self, request: "_Request", seen: "_Seen", probabilities: npt.NDArray[np.float64]
+        self,
+        request: "_Request",
+        seen: "_Seen",
+        probabilities: npt.NDArray[np.float64],
+        distance: float | None,
     ) -> Prediction:
-        image_verdict, image_reasons = self._gate(seen, probabilities)
+        image_verdict, image_reasons = self._gate(seen, probabilities, distance)
         glass = combine(image_verdict, request.blanches)
         reasons: tuple[Reason, ...] = image_reasons
         if glass.note.contradicts:
@@ -350,12 +364,12 @@ class Predictor:
         )
 
     def _gate(
-        self, seen: "_Seen", probabilities: npt.NDArray[np.float64]
+        self, seen: "_Seen", probabilities: npt.NDArray[np.float64], distance: float | None
     ) -> tuple[Verdict, tuple[DeclineReason | GateReason, ...]]:
         if seen.vetoes:
             return Verdict.NOT_ASSESSABLE, seen.vetoes
         description = self.bundle.description
-        return decide(probabilities, description.gates, description.conformal)
+        return decide(probabilities, description.gates, description.conformal, distance)
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,8 +43,9 @@ from diascope.dataset import (
     split_by_group,
     trainable,
 )
-from diascope.errors import ConfigError, DeviceError, OutputError, TrainingError
+from diascope.errors import ConfigError, DeviceError, OutputError, SplitError, TrainingError
 from diascope.export import to_onnx
+from diascope.familiarity import FeatureSpace, fit_feature_space
 from diascope.files import write_whole
 from diascope.labels import LABEL_ORDER, MarkType
 from diascope.machine import available_cores
@@ -64,6 +65,7 @@ EVENTS = "tensorboard"
 
 _VALIDATION_SEED = 1  # added to the run's seed: rendered validation pictures are never trained on
 _EVALUATION_BATCH = 128
+_MOST_LEARNT = 2000  # training pictures that say where they lie; more change little
 
 
 @dataclass(frozen=True)
@@ -506,7 +508,8 @@ class _Run:
         logits = self.validation.logits(network, torch.device("cpu"))
         temperature = fit_temperature(logits, self.validation.targets, self.validation.weights)
         probabilities = softmax(logits, temperature)
-        fitted = self.validation.conformal(probabilities)
+        space = self._feature_space(network)
+        fitted = self.validation.conformal(network, probabilities, space)
         description = _describe(self, network, temperature, fitted, command)
         figures = self.validation.bundle_figures(probabilities, command)
         saved = bundles.save_bundle(
@@ -515,10 +518,51 @@ class _Run:
             {name: value.numpy() for name, value in self.best.weights.items()},
             to_onnx(network, self.config.preprocess.size),
             _licence(description),
+            features=None if fitted is None or fitted.most_distance is None else space,
             overwrite=True,
         )
         write_whole(self.out / CURVE, _curve(self.history))
         return saved.folder
+
+    def _feature_space(self, network: MarkNetwork) -> FeatureSpace | None:
+        """Where the training pictures lie, for gates that bound the distance to them."""
+        gates = self.config.gates
+        if gates.rule != "conformal" or gates.familiar_share == 1.0:
+            return None
+        chosen = _of_one_class(self.data.training)[:_MOST_LEARNT]
+        features = _features(network, chosen, self.config.preprocess.size)
+        return fit_feature_space(features, [_label(sample) for sample in chosen])
+
+
+def _of_one_class(samples: Sequence[Sample]) -> list[Sample]:
+    """Photographs where there are some, else drawn marks; none of mixed colour.
+
+    Drawn marks are no sample of what will come.
+    """
+    photographs = any(not sample.drawn for sample in samples)
+    return [each for each in samples if max(each.target) == 1 and each.drawn != photographs]
+
+
+def _label(sample: Sample) -> MarkType:
+    return LABEL_ORDER[int(np.argmax(sample.target))]
+
+
+def _tensor(samples: Sequence[Sample], size: int) -> Tensor:
+    each = [prepare_pixels(sample.pixels, sample.inner, size) for sample in samples]
+    return torch.from_numpy(np.stack([prepared.tensor for prepared in each]))
+
+
+@torch.inference_mode()
+def _features(
+    network: MarkNetwork, samples: Sequence[Sample], size: int
+) -> npt.NDArray[np.float64]:
+    """Pooled features (N, C) of a network in evaluation mode, on the processor."""
+    parts = []
+    for start in range(0, len(samples), _EVALUATION_BATCH):
+        inputs = _tensor(samples[start : start + _EVALUATION_BATCH], size)
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
+        parts.append(network.features(inputs)[1])
+    return torch.cat(parts).double().numpy()
 
 
 class _Validation:
@@ -537,15 +581,11 @@ class _Validation:
         network.eval()
         parts = []
         for start in range(0, len(self.samples), _EVALUATION_BATCH):
-            inputs = self._prepared(self.samples[start : start + _EVALUATION_BATCH]).to(device)
+            # Prepared anew each time: kept, they would be the run's largest block of memory.
+            inputs = _tensor(self.samples[start : start + _EVALUATION_BATCH], self._size).to(device)
             inputs = inputs.contiguous(memory_format=torch.channels_last)
             parts.append(network(inputs).float().cpu())
         return torch.cat(parts).double().numpy()
-
-    def _prepared(self, samples: Sequence[Sample]) -> Tensor:
-        # Prepared anew each time: kept, they would be the run's largest block of memory.
-        each = [prepare_pixels(sample.pixels, sample.inner, self._size) for sample in samples]
-        return torch.from_numpy(np.stack([prepared.tensor for prepared in each]))
 
     def figures(self, logits: npt.NDArray[np.float64]) -> dict[str, float]:
         """Weighted log loss, and AUROC of red against brown on photographs and on drawn marks."""
@@ -583,27 +623,33 @@ class _Validation:
             )
         return tuple(figures)
 
-    def conformal(self, probabilities: npt.NDArray[np.float64]) -> ConformalGate | None:
-        """What the rule conformal needs, where the config asks for it.
-
-        Fitted on photographs where there are some: drawn marks are no sample of what will come.
-        Mixed marks have no class of their own and are left out.
-        """
-        if self._gates.rule != "conformal":
+    def conformal(
+        self,
+        network: MarkNetwork,
+        probabilities: npt.NDArray[np.float64],
+        space: FeatureSpace | None,
+    ) -> ConformalGate | None:
+        """What the rule conformal needs, where the config asks for it."""
+        gates = self._gates
+        if gates.rule != "conformal":
             return None
-        photographs = any(not sample.drawn for sample in self.samples)
-        rows = [
-            row
-            for row, sample in enumerate(self.samples)
-            if max(sample.target) == 1 and sample.drawn != photographs
-        ]
+        chosen = _of_one_class(self.samples)
+        if not chosen:
+            raise SplitError(
+                "gates.rule conformal: no held-out picture of one class to fit on; "
+                "raise data.validation_share, or use the rule floor"
+            )
+        places = {id(sample): row for row, sample in enumerate(self.samples)}
+        features = None if space is None else _features(network, chosen, self._size)
         return fit_conformal(
-            probabilities[rows],
-            [LABEL_ORDER[int(np.argmax(self.samples[row].target))] for row in rows],
-            [self.samples[row].group_id for row in rows],
-            coverage=self._gates.coverage,
-            named_share=self._gates.named_share,
-            data=f"held-out {'photographs' if photographs else 'rendered pictures'}",
+            probabilities[[places[id(sample)] for sample in chosen]],
+            [_label(sample) for sample in chosen],
+            [sample.group_id for sample in chosen],
+            coverage=gates.coverage,
+            named_share=gates.named_share,
+            distances=None if space is None or features is None else space.distances(features),
+            familiar_share=gates.familiar_share,
+            data="held-out rendered pictures" if chosen[0].drawn else "held-out photographs",
         )
 
     def _red_or_brown(self) -> dict[str, npt.NDArray[np.intp]]:
