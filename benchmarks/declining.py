@@ -83,7 +83,7 @@ def without_skin(count: int) -> dict[str, list[np.ndarray]]:
 
 
 def nearest(learnt: np.ndarray, features: np.ndarray, rank: int = 5) -> np.ndarray:
-    """Distance to the fifth nearest of training, both scaled to length 1 (Sun et al., ICML 2022)."""
+    """Distance to the fifth nearest of training at length 1 (Sun et al., ICML 2022)."""
     one, other = (each / np.linalg.norm(each, axis=1, keepdims=True) for each in (features, learnt))
     return np.sort(np.sqrt(np.maximum(2 - 2 * one @ other.T, 0)), axis=1)[:, rank - 1]
 
