@@ -26,8 +26,11 @@ from diascope.bundle import (
     save_bundle,
     with_figures,
 )
+from diascope.calibration import fit_conformal
 from diascope.config import GateConfig, NetworkConfig, QualityConfig
 from diascope.errors import BundleError, OutputError
+from diascope.familiarity import FeatureSpace
+from diascope.labels import LABEL_ORDER
 
 FIGURE = Figure(
     name="auroc_red_vs_brown",
@@ -99,6 +102,82 @@ def test_what_was_saved_comes_back(folder):
     assert bundle.weights().keys() == WEIGHTS.keys()
     for name, values in bundle.weights().items():
         np.testing.assert_array_equal(values, WEIGHTS[name], strict=True)
+
+
+GATE = fit_conformal(
+    np.repeat([[0.7, 0.2, 0.1], [0.2, 0.6, 0.2], [0.2, 0.3, 0.5]], 12, axis=0),
+    [label for label in LABEL_ORDER for _ in range(12)],
+    coverage=0.9,
+    named_share=0.7,
+    data="held-out photographs",
+)
+
+
+def test_what_was_fitted_to_decline_comes_back_and_is_on_the_card(tmp_path):
+    gates = GateConfig(rule="conformal", named_share=0.7)
+    saved = save(tmp_path / "tiny", gates=gates, conformal=GATE)
+    loaded = load_bundle(tmp_path / "tiny").description
+    assert loaded.conformal == GATE == saved.description.conformal
+    card = " ".join(model_card(loaded).split())
+    for words in (
+        "Rule conformal: sets fitted to hold 90 % of each class, on held-out photographs",
+        "erythematous 0.700 (12 pictures, 12 groups)",
+        "hyperpigmented 0.600",
+        "neither 0.500",
+        "A colour is named from 0.600 on",
+    ):
+        assert words in card
+    assert "Rule floor" not in card
+
+
+@pytest.mark.parametrize("key", ["coverage", "least_to_name", "groups"])
+def test_nothing_fitted_to_decline_may_be_missing(tmp_path, key):
+    gates = GateConfig(rule="conformal")
+    save(tmp_path / "tiny", gates=gates, conformal=GATE)
+    reseal(tmp_path / "tiny", lambda description: description["conformal"].pop(key))
+    with pytest.raises(BundleError, match=rf"conformal\.{key}: Field required"):
+        load_bundle(tmp_path / "tiny")
+
+
+FAR = GATE.model_copy(update={"most_distance": 12.5, "familiar_share": 0.98})
+SPACE = FeatureSpace(np.arange(6.0).reshape(2, 3), np.eye(3))
+
+
+def save_far(folder, features=SPACE):
+    given = describe(gates=GateConfig(rule="conformal"), conformal=FAR)
+    return save_bundle(folder, given, WEIGHTS, b"network", None, features=features)
+
+
+def test_where_the_training_pictures_lie_comes_back_and_is_verified(tmp_path):
+    save_far(tmp_path / "tiny")
+    bundle = load_bundle(tmp_path / "tiny")
+    np.testing.assert_array_equal(bundle.feature_space().means, SPACE.means)
+    np.testing.assert_array_equal(bundle.feature_space().precision, SPACE.precision)
+    assert "farther from what it learnt from than 98 % of those" in " ".join(
+        model_card(bundle.description).split()
+    )
+    # New figures leave it as it is.
+    again = with_figures(tmp_path / "tiny", [FIGURE])
+    assert again.files["features.safetensors"] == bundle.files["features.safetensors"]
+    file = tmp_path / "tiny" / "features.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"!")
+    with pytest.raises(BundleError, match=r"features\.safetensors: changed since"):
+        load_bundle(tmp_path / "tiny")
+    file.unlink()
+    with pytest.raises(BundleError, match=r"features\.safetensors: missing"):
+        load_bundle(tmp_path / "tiny")
+
+
+def test_a_bound_without_what_it_is_measured_from_is_not_saved(tmp_path):
+    with pytest.raises(BundleError, match=r"lists no digest of features\.safetensors"):
+        save_far(tmp_path / "tiny", features=None)
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_arrays_in_its_place_are_refused(tmp_path):
+    save_far(tmp_path / "tiny", features=FeatureSpace(np.zeros((2, 3)), np.eye(4)))
+    with pytest.raises(BundleError, match=r"features\.safetensors: means .* do not fit"):
+        load_bundle(tmp_path / "tiny").feature_space()
 
 
 def test_digests_are_those_of_the_files_on_disk(folder):
@@ -191,6 +270,9 @@ def test_a_listed_name_cannot_leave_the_folder(folder, name):
         (lambda d: d["gates"].pop("separation_floor"), r"gates\.separation_floor is missing"),
         (lambda d: d["quality"].pop("least_skin"), r"quality\.least_skin is missing"),
         (lambda d: d.pop("quality"), "quality: Field required"),
+        (lambda d: d["gates"].pop("rule"), r"gates\.rule is missing"),
+        (lambda d: d.pop("conformal"), "conformal is missing"),
+        (lambda d: d["gates"].update(rule="conformal"), "rule is conformal, but conformal is null"),
         (lambda d: d["network"].pop("dropout"), r"network\.dropout is missing"),
         (lambda d: d.pop("figures"), "figures is missing"),
         (lambda d: d.pop("checksum"), "checksum is missing"),

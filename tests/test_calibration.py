@@ -3,18 +3,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from scipy import stats
 
 from diascope.calibration import (
     TEMPERATURES,
+    ConformalGate,
     GateReason,
+    conformal_set,
     decide,
+    decide_by_set,
+    fit_conformal,
     fit_temperature,
     log_loss,
     separation,
     softmax,
 )
 from diascope.config import GateConfig
-from diascope.labels import Verdict
+from diascope.labels import LABEL_ORDER, MarkType, Verdict
 
 logits_of_one = arrays.arrays(np.float64, 3, elements=st.floats(-50, 50))
 ONE_HOT = np.eye(3)
@@ -186,3 +191,199 @@ def test_a_verdict_gives_reasons_exactly_where_it_declines(logits, floor, thresh
 def test_no_verdict_from_what_is_no_number(wrong):
     with pytest.raises(ValueError, match="not finite"):
         decide(wrong, GATES)
+
+
+# Conformal sets.
+
+RED_MARK, BROWN_MARK, NO_MARK = MarkType
+
+
+def of_red(shares):
+    """Probabilities of red pictures: P(red) as given, the rest brown."""
+    shares = np.asarray(shares, dtype=float)
+    return np.stack([shares, 1 - shares, np.zeros_like(shares)], axis=1)
+
+
+def gate(red=0.4, brown=0.4, neither=0.4, name=0.0, distance=None):
+    return ConformalGate(
+        coverage=0.9,
+        least_probability=dict(zip(LABEL_ORDER, (red, brown, neither), strict=True)),
+        named_share=0.7,
+        least_to_name=name,
+        familiar_share=0.98,
+        most_distance=distance,
+        rows=dict.fromkeys(LABEL_ORDER, 20),
+        groups=dict.fromkeys(LABEL_ORDER, 20),
+        data="tests",
+    )
+
+
+def test_a_threshold_by_hand():
+    # Ten pictures at 90 %: rank ceil(11 x 0.9) = 10, the least probability of all.
+    shares = [0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.3]
+    fitted = fit_conformal(of_red(shares), [RED_MARK] * 10, coverage=0.9)
+    assert fitted.least_probability[RED_MARK] == 0.3
+    # At 80 %: rank ceil(8.8) = 9.
+    fitted = fit_conformal(of_red(shares), [RED_MARK] * 10, coverage=0.8)
+    assert fitted.least_probability[RED_MARK] == 0.55
+    assert fitted.rows == {RED_MARK: 10, BROWN_MARK: 0, NO_MARK: 0}
+
+
+def test_too_few_groups_exclude_nothing():
+    # Rank ceil(9 x 0.9) = 9 of eight: no threshold can promise 90 %.
+    fitted = fit_conformal(of_red(np.linspace(0.5, 1, 8)), [RED_MARK] * 8, coverage=0.9)
+    assert fitted.least_probability == dict.fromkeys(LABEL_ORDER, 0.0)
+    assert conformal_set([0.0, 0.0, 1.0], fitted) == set(LABEL_ORDER)
+    nine = fit_conformal(of_red(np.linspace(0.5, 1, 9)), [RED_MARK] * 9, coverage=0.9)
+    assert nine.least_probability[RED_MARK] == 0.5
+
+
+@pytest.mark.parametrize(("pictures", "coverage"), [(30, 0.9), (99, 0.9), (40, 0.8)])
+def test_coverage_is_what_the_theory_says(pictures, coverage):
+    """Of exchangeable scores the hits of a new sample are beta-binomial (Vovk 2012)."""
+    rng, draws, fresh = np.random.default_rng(7), 400, 200
+    rank = int(np.ceil((pictures + 1) * coverage))
+    hits = []
+    for _ in range(draws):
+        fitted = fit_conformal(
+            of_red(rng.beta(4, 1, pictures)), [RED_MARK] * pictures, coverage=coverage
+        )
+        new = of_red(rng.beta(4, 1, fresh))
+        hits.append(sum(RED_MARK in conformal_set(each, fitted) for each in new))
+    law = stats.betabinom(fresh, rank, pictures + 1 - rank)
+    assert law.mean() / fresh >= coverage
+    margin = stats.norm.ppf(0.9995) * law.std() / np.sqrt(draws)
+    assert np.mean(hits) == pytest.approx(law.mean(), abs=margin)
+    inside = np.mean([law.ppf(0.025) <= each <= law.ppf(0.975) for each in hits])
+    assert inside > 0.92
+
+
+def test_each_class_has_the_coverage_by_itself():
+    rng = np.random.default_rng(3)
+    logits = rng.normal(size=(12_000, 3))
+    labels = [LABEL_ORDER[n % 3] for n in range(len(logits))]
+    # The last class is far harder to tell: one threshold for all would fail it.
+    logits[np.arange(len(logits)), np.arange(len(logits)) % 3] += np.tile([3.0, 2.0, 0.5], 4000)
+    probabilities = softmax(logits)
+    fitted = fit_conformal(probabilities[:6000], labels[:6000], coverage=0.9)
+    for place, name in enumerate(LABEL_ORDER):
+        own = probabilities[6000:][place::3]
+        held = np.mean([name in conformal_set(each, fitted) for each in own])
+        assert held == pytest.approx(0.9, abs=0.025)
+
+
+@given(
+    st.lists(st.floats(0, 1), min_size=1, max_size=40),
+    st.integers(1, 4),
+    st.sampled_from([0.5, 0.7, 0.9]),
+)
+def test_copies_of_a_picture_are_no_new_evidence(shares, copies, coverage):
+    once = fit_conformal(of_red(shares), [RED_MARK] * len(shares), coverage=coverage)
+    many = fit_conformal(
+        of_red(np.repeat(shares, copies)),
+        [RED_MARK] * len(shares) * copies,
+        np.repeat(np.arange(len(shares)), copies).tolist(),
+        coverage=coverage,
+    )
+    assert many.least_probability == once.least_probability
+    assert many.groups == once.groups
+
+
+def test_the_surest_are_named():
+    probabilities = np.concatenate([of_red(np.linspace(0.55, 1, 50))] * 2)
+    labels = [RED_MARK] * 50 + [BROWN_MARK] * 50
+    fitted = fit_conformal(probabilities, labels, coverage=0.9, named_share=0.7)
+    named = (probabilities[:, 0] >= fitted.least_to_name).mean()
+    assert named == pytest.approx(0.7, abs=0.03)
+    assert fit_conformal(probabilities, labels, coverage=0.9).least_to_name == 0.0
+
+
+def test_the_nearest_pass_as_familiar():
+    labels, distances = [RED_MARK] * 60, np.arange(60.0)
+    given = {"coverage": 0.9, "distances": distances}
+    # Rank ceil(61 x 0.9) = 55 of 0, 1, 2 ...
+    fitted = fit_conformal(of_red(np.ones(60)), labels, familiar_share=0.9, **given)
+    assert fitted.most_distance == 54.0
+    # 99 % of new ones cannot be promised from 60, and all need no bound.
+    for share in (0.99, 1.0):
+        fitted = fit_conformal(of_red(np.ones(60)), labels, familiar_share=share, **given)
+        assert fitted.most_distance is None
+    assert fit_conformal(of_red(np.ones(60)), labels, coverage=0.9).most_distance is None
+
+
+def test_what_lies_too_far_is_not_assessable():
+    sure, rule = (0.98, 0.01, 0.01), GateConfig(rule="conformal")
+    bounded = gate(distance=30.0)
+    assert decide(sure, rule, bounded, 30.0) == RED
+    far = (Verdict.NOT_ASSESSABLE, (GateReason.UNLIKE_TRAINING,))
+    assert decide(sure, rule, bounded, 30.1) == far
+    assert decide(sure, rule, gate(), 1e9) == RED
+    with pytest.raises(ValueError, match="bounds the distance, and none is given"):
+        decide(sure, rule, bounded)
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "labels", "groups"),
+    [
+        ([[0.5, 0.5, 0.0]], [], None),
+        ([[np.nan, 0.5, 0.5]], [RED_MARK], None),
+        ([[0.5, 0.5, 0.0]], [RED_MARK], [1, 2]),
+        ([[0.5, 0.5]], [RED_MARK], None),
+    ],
+)
+def test_a_fit_takes_whole_rows_only(probabilities, labels, groups):
+    with pytest.raises(ValueError, match=r"probabilities"):
+        fit_conformal(probabilities, labels, groups, coverage=0.9)
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "fitted", "verdict", "reasons"),
+    [
+        ((0.8, 0.1, 0.1), gate(), Verdict.ERYTHEMATOUS, ()),
+        ((0.1, 0.8, 0.1), gate(), Verdict.HYPERPIGMENTED, ()),
+        ((0.1, 0.1, 0.8), gate(), Verdict.NEITHER, (GateReason.NO_MARK,)),
+        ((0.45, 0.45, 0.1), gate(), Verdict.UNCLEAR, (GateReason.TOO_CLOSE,)),
+        ((0.35, 0.34, 0.31), gate(), Verdict.NOT_ASSESSABLE, (GateReason.UNLIKE_TRAINING,)),
+        ((0.45, 0.1, 0.45), gate(), Verdict.NEITHER, (GateReason.NO_MARK,)),
+        ((0.5, 0.06, 0.44), gate(), Verdict.ERYTHEMATOUS, ()),
+        ((0.5, 0.06, 0.44), gate(name=0.6), Verdict.UNCLEAR, (GateReason.NOT_SURE,)),
+        # The likeliest of all is not in the set: the likeliest in it is told.
+        ((0.5, 0.1, 0.4), gate(red=0.6), Verdict.NEITHER, (GateReason.NO_MARK,)),
+    ],
+)
+def test_the_set_decides(probabilities, fitted, verdict, reasons):
+    assert decide_by_set(probabilities, fitted) == (verdict, reasons)
+    assert decide(probabilities, GateConfig(rule="conformal"), fitted) == (verdict, reasons)
+
+
+@given(logits_of_one, *[st.floats(0, 1)] * 4)
+def test_a_colour_is_named_only_where_the_other_is_excluded(logits, red, brown, neither, name):
+    probabilities, fitted = softmax(logits), gate(red, brown, neither, name)
+    verdict, reasons = decide_by_set(probabilities, fitted)
+    possible = conformal_set(probabilities, fitted)
+    assert verdict.declines == bool(reasons)
+    if not verdict.declines:
+        assert verdict.value in possible
+        assert len(possible & {RED_MARK, BROWN_MARK}) == 1
+        assert probabilities[LABEL_ORDER.index(MarkType(verdict.value))] >= name
+
+
+def test_the_rule_needs_what_was_fitted_for_it():
+    with pytest.raises(ValueError, match="needs what was fitted"):
+        decide([0.8, 0.1, 0.1], GateConfig(rule="conformal"))
+    # The rule floor takes no notice of it.
+    assert decide([0.35, 0.34, 0.31], GateConfig(separation_floor=0.5), gate()) == RED
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"least_probability": {RED_MARK: 0.5}},
+        {"rows": dict.fromkeys(reversed(LABEL_ORDER), 5)},
+        {"least_to_name": 1.5},
+        {"least_probability": dict.fromkeys(LABEL_ORDER, -0.1)},
+    ],
+)
+def test_a_gate_that_is_none_is_refused(change):
+    with pytest.raises(ValueError, match=r"must name|less than|greater than"):
+        ConformalGate(**(gate().model_dump() | change))

@@ -130,6 +130,8 @@ class TestHelp:
         "predict a.png --context pregnant",
         "predict a.png --device gpu",
         "predict a.png --unknown",
+        "explain a.png",
+        "explain a.png --out x.png --box 1,2,3",
         "score a.csv",
         "score a.csv --out rows.csv --workers 0",
         "score a.csv --out rows.csv --workers many",
@@ -238,6 +240,47 @@ class TestPredict:
         options = ["--model", untrained_bundle, "--device", "cuda"]
         shown = diascope("predict", pictures[0], *options, status=1)
         assert shown.stderr.startswith("Error: device cuda: ")
+
+
+class TestExplain:
+    def test_writes_a_sheet_and_says_what_it_is(
+        self, pictures, untrained_bundle, predictor, tmp_path
+    ):
+        out = tmp_path / "maps" / "sheet.png"
+        options = ["--out", out, "--box", "8,8,40,40", "--model", untrained_bundle]
+        shown = diascope("explain", pictures[0], *options)
+        verdict = predictor.predict(pictures[0], box=(8, 8, 40, 40)).image_verdict
+        assert f"{out}: verdict {verdict}, model {predictor.name}" in flat(shown.stdout)
+        assert flat(shown.stdout).endswith(INTENDED_USE)
+        with Image.open(out) as sheet:
+            assert sheet.format == "PNG"
+        assert [path.name for path in out.parent.iterdir()] == ["sheet.png"]
+
+    def test_replaces_a_sheet_only_when_told_and_the_picture_never(
+        self, pictures, untrained_bundle, tmp_path
+    ):
+        picture = Path(shutil.copy(pictures[0], tmp_path / "mark.png"))
+        (tmp_path / "sheet.png").write_bytes(b"mine")
+        before = picture.read_bytes()
+        for out, options, fault in [
+            ("sheet.png", [], "exists already"),
+            ("mark.png", ["--overwrite"], "this is the picture"),
+            ("sheet.jpg", [], "a sheet is written as .png, .pdf, .svg"),
+        ]:
+            given = [picture, "--out", tmp_path / out, "--model", untrained_bundle, *options]
+            assert fault in diascope("explain", *given, status=1).stderr
+        assert picture.read_bytes() == before
+        assert (tmp_path / "sheet.png").read_bytes() == b"mine"
+        given = [picture, "--out", tmp_path / "sheet.png", "--model", untrained_bundle]
+        diascope("explain", *given, "--overwrite")
+        assert (tmp_path / "sheet.png").read_bytes() != b"mine"
+
+    def test_a_bad_picture_leaves_no_sheet(self, untrained_bundle, tmp_path):
+        (tmp_path / "text.png").write_text("no picture")
+        options = ["--out", tmp_path / "sheet.png", "--model", untrained_bundle]
+        shown = diascope("explain", tmp_path / "text.png", *options, status=1)
+        assert shown.stderr.startswith(f"Error: {tmp_path / 'text.png'}: ")
+        assert not (tmp_path / "sheet.png").exists()
 
 
 @pytest.mark.parametrize("verdict", Verdict)

@@ -21,6 +21,7 @@ from PIL import Image
 
 from diascope import Predictor
 from diascope.bundle import BundleDescription, Preprocessing, TrainingData, save_bundle
+from diascope.calibration import fit_conformal
 from diascope.config import GateConfig, NetworkConfig, QualityConfig
 from diascope.errors import (
     BundleError,
@@ -67,7 +68,7 @@ def linear_onnx(weights, bias, size=SIZE, outputs=("logits",)):
     return model.SerializeToString()
 
 
-def save_linear(folder, network, temperature=1.0, quality=None, **gates):
+def save_linear(folder, network, temperature=1.0, quality=None, conformal=None, **gates):
     description = BundleDescription(
         name="linear",
         version="0.1.0",
@@ -78,6 +79,7 @@ def save_linear(folder, network, temperature=1.0, quality=None, **gates):
         temperature=temperature,
         gates=GateConfig(**gates),
         quality=quality or QualityConfig(),
+        conformal=conformal,
         data=TrainingData(digest=None, summary="Nothing.", rendered=0, photographs=0),
         data_licence="none",
         intended_use="Tests.",
@@ -169,6 +171,37 @@ def test_the_gates_turn_probabilities_into_a_verdict(constant, logits, verdict, 
     prediction = constant(logits).predict(picture(0))
     assert prediction.verdict is prediction.image_verdict is verdict
     assert list(prediction.reasons) == reasons
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "verdict", "reason"),
+    [
+        ((0.8, 0.1, 0.1), Verdict.ERYTHEMATOUS, None),
+        ((0.45, 0.45, 0.1), Verdict.UNCLEAR, "too_close"),
+        ((0.35, 0.34, 0.31), Verdict.NOT_ASSESSABLE, "unlike_training"),
+        ((0.5, 0.05, 0.45), Verdict.UNCLEAR, "not_sure"),
+    ],
+)
+def test_a_bundle_s_conformal_sets_decide(constant, probabilities, verdict, reason):
+    gate = fit_conformal(
+        np.repeat([[0.4, 0.6, 0.0], [0.6, 0.4, 0.0], [0.6, 0.0, 0.4]], 12, axis=0),
+        [label for label in LABEL_ORDER for _ in range(12)],
+        coverage=0.9,
+        named_share=0.7,
+    )
+    assert gate.least_probability == dict.fromkeys(LABEL_ORDER, 0.4)
+    assert gate.least_to_name == 0.6
+    given = {"rule": "conformal", "conformal": gate}
+    prediction = constant(np.log(probabilities), **given).predict(picture(0))
+    assert prediction.verdict is verdict
+    assert [code.value for code in prediction.reasons] == ([reason] if reason else [])
+    assert all(words.endswith(".") for words in prediction.reason_words)
+    # Gates change the verdict only.
+    assert prediction.class_probabilities == pytest.approx(probabilities, abs=1e-6)
+    # The glass test lifts neither `not_assessable` nor `neither`.
+    if verdict is Verdict.NOT_ASSESSABLE:
+        answered = constant(np.log(probabilities), **given).predict(picture(0), blanches=True)
+        assert answered.verdict is Verdict.NOT_ASSESSABLE
 
 
 def test_the_bundle_s_own_gates_decide(constant):

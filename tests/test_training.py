@@ -17,9 +17,9 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from diascope import bundle
+from diascope import Predictor, bundle
 from diascope.bundle import LICENCE, load_bundle
-from diascope.calibration import log_loss, separation, softmax
+from diascope.calibration import GateReason, fit_conformal, log_loss, separation, softmax
 from diascope.config import RunConfig, parse_config
 from diascope.dataset import BOX_COLUMNS, NEEDED_COLUMNS, balanced_weights, read_manifest
 from diascope.errors import (
@@ -30,7 +30,7 @@ from diascope.errors import (
     SplitError,
     TrainingError,
 )
-from diascope.labels import ManifestLabel
+from diascope.labels import LABEL_ORDER, ManifestLabel
 from diascope.metrics import auroc
 from diascope.network import MarkNetwork, parameter_count
 from diascope.preprocess import prepare_pixels
@@ -161,6 +161,89 @@ def test_the_bundle_tells_what_was_done(finished, rows):
         "held-out rendered",
     }
     assert (result.bundle_folder / LICENCE).read_text().startswith("Weights of the model tiny")
+
+
+def test_conformal_sets_are_fitted_on_held_out_photographs_of_one_class(rows, tmp_path):
+    config = parse_config(
+        {**SETTINGS, "gates": {"rule": "conformal", "coverage": 0.8, "named_share": 0.7}}, "tiny"
+    )
+    fit(config, rows, tmp_path)
+    description = load_bundle(tmp_path / BUNDLE_FOLDER).description
+    held_out = load_data(config, [row for row in rows if row.mark_type != "other"]).validation
+    pure = [sample for sample in held_out if not sample.drawn and max(sample.target) == 1]
+    fitted = description.conformal
+    assert description.gates.rule == "conformal"
+    assert (fitted.coverage, fitted.named_share) == (0.8, 0.7)
+    assert fitted.data == "held-out photographs"
+    assert list(fitted.rows.values()) == np.sum([sample.target for sample in pure], axis=0).tolist()
+    # The thresholds are those of the saved network at its temperature, on those very pictures.
+    inputs = np.stack([prepare_pixels(s.pixels, s.inner, 32).tensor for s in pure])
+    probabilities = Predictor.load(tmp_path / BUNDLE_FOLDER).probabilities(inputs)
+    again = fit_conformal(
+        probabilities,
+        [LABEL_ORDER[int(np.argmax(sample.target))] for sample in pure],
+        [sample.group_id for sample in pure],
+        coverage=0.8,
+        named_share=0.7,
+    )
+    assert again.groups == fitted.groups
+    assert list(again.least_probability.values()) == pytest.approx(
+        list(fitted.least_probability.values()), abs=1e-4
+    )
+    assert again.least_to_name == pytest.approx(fitted.least_to_name, abs=1e-4)
+
+
+def test_the_distance_from_training_pictures_is_fitted_and_bounds_the_verdict(rows, tmp_path):
+    gates = {"rule": "conformal", "coverage": 0.5, "familiar_share": 0.7}
+    config = parse_config({**SETTINGS, "gates": gates}, "tiny")
+    fit(config, rows, tmp_path)
+    loaded = load_bundle(tmp_path / BUNDLE_FOLDER)
+    data = load_data(config, [row for row in rows if row.mark_type != "other"])
+    sides = [
+        [sample for sample in side if not sample.drawn and max(sample.target) == 1]
+        for side in (data.training, data.validation)
+    ]
+    session = onnxruntime.InferenceSession(loaded.onnx_bytes(), providers=["CPUExecutionProvider"])
+    learnt, held_out = (
+        session.run(
+            ["features"],
+            {
+                "relative_density": np.stack(
+                    [prepare_pixels(s.pixels, s.inner, 32).tensor for s in side]
+                )
+            },
+        )[0]
+        for side in sides
+    )
+    space = loaded.feature_space()
+    labels = [int(np.argmax(sample.target)) for sample in sides[0]]
+    means = [learnt[np.array(labels) == place].mean(axis=0) for place in range(3)]
+    np.testing.assert_allclose(space.means, means, atol=1e-4)
+    most = loaded.description.conformal.most_distance
+    within = space.distances(held_out) <= most * (1 + 1e-3)
+    assert 0.6 <= within.mean() < 1.0
+    # The shipped road refuses a picture that lies farther.
+    noise = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)
+    told = Predictor.load(tmp_path / BUNDLE_FOLDER).predict(noise)
+    assert told.verdict == "not_assessable"
+    assert told.reasons == (GateReason.UNLIKE_TRAINING,)
+    assert Predictor.load(tmp_path / BUNDLE_FOLDER).explain(noise).verdict == "not_assessable"
+
+
+def test_without_photographs_conformal_sets_are_fitted_on_drawn_marks(tmp_path):
+    gates = {"rule": "conformal"}
+    config = parse_config(
+        {**SETTINGS, "gates": gates, "data": {**SETTINGS["data"], **DRAWN}}, "tiny"
+    )
+    fit(config, [], tmp_path)
+    fitted = load_bundle(tmp_path / BUNDLE_FOLDER).description.conformal
+    assert fitted.data == "held-out rendered pictures"
+    assert 0 < sum(fitted.rows.values()) <= SETTINGS["data"]["rendered_validation"]
+
+
+def test_the_rule_floor_fits_no_sets(finished):
+    result, _ = finished
+    assert load_bundle(result.bundle_folder).description.conformal is None
 
 
 def test_a_line_of_metrics_per_epoch(finished):

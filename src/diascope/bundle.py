@@ -1,8 +1,9 @@
 """The checkpoint contract: a folder that says what its network is, and proves it is unchanged.
 
 A bundle holds ``bundle.json`` (the description, with the SHA-256 of every other file),
-``weights.safetensors``, ``model.onnx``, ``MODEL_CARD.md`` and, where the weights are not under the
-code's licence, ``LICENCE``. It is saved whole or not at all and loaded only if nothing is missing,
+``weights.safetensors``, ``model.onnx``, ``MODEL_CARD.md``; where the gates bound the distance from
+the pictures learnt from, ``features.safetensors``; and where the weights are not under the code's
+licence, ``LICENCE``. It is saved whole or not at all and loaded only if nothing is missing,
 changed or extra. No torch here.
 """
 
@@ -34,9 +35,11 @@ from pydantic import (
 )
 from pydantic_core import from_json
 
+from diascope.calibration import ConformalGate
 from diascope.colour import OPTICAL_DENSITY_OFFSET
 from diascope.config import GateConfig, NetworkConfig, QualityConfig
 from diascope.errors import BundleError, OutputError
+from diascope.familiarity import FeatureSpace
 from diascope.labels import LABEL_ORDER
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -47,13 +50,14 @@ SHIPPED = ("photos", "rendered")
 
 DESCRIPTION = "bundle.json"
 WEIGHTS = "weights.safetensors"
+FEATURES = "features.safetensors"
 ONNX = "model.onnx"
 CARD = "MODEL_CARD.md"
 LICENCE = "LICENCE"
 
 _MEND = "restore the folder from its source, or train again"
 _REQUIRED = (WEIGHTS, ONNX, CARD)
-_KNOWN = (*_REQUIRED, LICENCE)
+_KNOWN = (*_REQUIRED, FEATURES, LICENCE)
 
 _ZEROS = "0" * 64
 
@@ -124,6 +128,9 @@ class BundleDescription(_Part):
     temperature: float = Field(gt=0.0)
     gates: GateConfig
     quality: QualityConfig
+    conformal: ConformalGate | None = Field(
+        None, description="what was fitted for the rule conformal; needed where gates.rule says so"
+    )
     figures: tuple[Figure, ...] = ()
     data: TrainingData
     data_licence: Words
@@ -132,6 +139,12 @@ class BundleDescription(_Part):
     command: Words = Field(description="that trained it")
     files: dict[str, Sha256] = Field(default_factory=dict)
     checksum: Sha256 = Field(_ZEROS, description="of bundle.json with zeros in this place")
+
+    @model_validator(mode="after")
+    def _the_rule_has_what_it_needs(self) -> "BundleDescription":
+        if self.gates.rule == "conformal" and self.conformal is None:
+            raise ValueError("gates.rule is conformal, but conformal is null")
+        return self
 
     @field_validator("labels")
     @classmethod
@@ -161,11 +174,27 @@ class Bundle:
         Raises:
             BundleError: the file is no safetensors file.
         """
+        return self._arrays(WEIGHTS)
+
+    def feature_space(self) -> FeatureSpace | None:
+        """Where the pictures of training lie; None where the gates bound no distance.
+
+        Raises:
+            BundleError: the file is no safetensors file, or holds other arrays.
+        """
+        if FEATURES not in self.files:
+            return None
         try:
-            return safetensors.numpy.load(self.files[WEIGHTS])
+            return FeatureSpace.of_arrays(self._arrays(FEATURES))
+        except ValueError as error:
+            raise BundleError(f"{self.folder / FEATURES}: {error}; {_MEND}") from error
+
+    def _arrays(self, name: str) -> Arrays:
+        try:
+            return safetensors.numpy.load(self.files[name])
         except (safetensors.SafetensorError, ValueError, KeyError) as error:
             raise BundleError(
-                f"{self.folder / WEIGHTS}: not a safetensors file ({error}); {_MEND}"
+                f"{self.folder / name}: not a safetensors file ({error}); {_MEND}"
             ) from error
 
 
@@ -209,13 +238,14 @@ def load_bundle(folder: str | os.PathLike[str]) -> Bundle:
         )
     raw = _read(folder / DESCRIPTION)
     description = _parse(raw, folder / DESCRIPTION)
-    _check_names(folder, description.files)
+    bounds = description.conformal is not None and description.conformal.most_distance is not None
+    _check_names(folder, description.files, (*_REQUIRED, FEATURES) if bounds else _REQUIRED)
     files = {name: _read_verified(folder / name, of) for name, of in description.files.items()}
     return Bundle(folder, description, _sha256(raw), files)
 
 
-def _check_names(folder: Path, listed: Mapping[str, str]) -> None:
-    for name in _REQUIRED:
+def _check_names(folder: Path, listed: Mapping[str, str], needed: Sequence[str]) -> None:
+    for name in needed:
         if name not in listed:
             raise BundleError(f"{folder / DESCRIPTION}: lists no digest of {name}; {_MEND}")
     # The closed list also keeps a listed name from pointing out of the folder.
@@ -317,11 +347,13 @@ def save_bundle(
     onnx: bytes,
     licence: str | None,
     *,
+    features: FeatureSpace | None = None,
     overwrite: bool = False,
 ) -> Bundle:
     """Write a bundle whole or not at all; ``description.files`` is filled in here.
 
     ``licence`` is the text of the weights' own LICENCE file; None: they are under the code's.
+    ``features`` are needed where the description bounds the distance to them.
 
     Raises:
         OutputError: the folder exists (and ``overwrite`` is False, or it holds other files than a
@@ -333,12 +365,18 @@ def save_bundle(
     for name, values in weights.items():
         if not np.isfinite(values).all():
             raise BundleError(f"{folder}: weights {name} are not finite; nothing was saved")
-    # safetensors writes memory order: an array in another order would come back shuffled.
-    ordered = {name: np.array(values, order="C") for name, values in weights.items()}
-    files = {WEIGHTS: safetensors.numpy.save(ordered), ONNX: onnx}
+    files = {WEIGHTS: _safetensors(weights), ONNX: onnx}
+    if features is not None:
+        files[FEATURES] = _safetensors(features.arrays())
     if licence is not None:
         files[LICENCE] = licence.encode()
     return _write(folder, description, files, overwrite)
+
+
+def _safetensors(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
+    # It writes memory order: an array in another order would come back shuffled.
+    ordered = {name: np.array(values, order="C") for name, values in arrays.items()}
+    return safetensors.numpy.save(ordered)
 
 
 def with_figures(folder: str | os.PathLike[str], figures: Sequence[Figure]) -> Bundle:
@@ -514,9 +552,12 @@ def _figures_table(figures: Sequence[Figure]) -> str:
 
 
 def _gates(description: BundleDescription) -> str:
-    gates = description.gates
-    return (
-        f"Temperature {description.temperature:.4g}. `neither` where likeliest, or from P(neither) "
+    gates, fitted = description.gates, description.conformal
+    temperature = f"Temperature {description.temperature:.4g}. "
+    if gates.rule == "conformal" and fitted is not None:
+        return temperature + _conformal_gate(fitted)
+    return temperature + (
+        "Rule floor: `neither` where likeliest, or from P(neither) "
         f"{gates.neither_threshold:g} on; `unclear` where the likelier of red and brown has less "
         f"than {gates.separation_floor:g} of the two.\n\n{_quality(description.quality)}"
     )
@@ -528,6 +569,25 @@ def _quality(least: QualityConfig) -> str:
         f"{least.least_resolution} pixels, sharpness under {least.least_sharpness:g}, exposure "
         f"under {least.least_exposure:g}, more than {least.most_clipped:g} of its pixels clipped, "
         f"or less than {least.least_skin:g} of them that can be skin."
+    )
+
+
+def _conformal_gate(fitted: ConformalGate) -> str:
+    least = ", ".join(
+        f"{name} {value:.3f} ({fitted.rows[name]} pictures, {fitted.groups[name]} groups)"
+        for name, value in fitted.least_probability.items()
+    )
+    if fitted.most_distance is None:
+        far = "where nothing is"
+    else:
+        share = f"{100 * fitted.familiar_share:g} %"
+        far = f"where nothing is, or farther from what it learnt from than {share} of those"
+    naming = f" A colour is named from {fitted.least_to_name:.3f} on." * (fitted.least_to_name > 0)
+    return (
+        f"Rule conformal: sets fitted to hold {100 * fitted.coverage:g} % of each class, on "
+        f"{_paragraph(fitted.data)}. A class is in the set from this probability on: {least}. "
+        f"`unclear` where both colours are in it, `not_assessable` {far}, `neither` where that is "
+        f"the likeliest in it.{naming}"
     )
 
 

@@ -92,6 +92,28 @@ class TrainConfig(_Section):
 class GateConfig(_Section):
     """When a prediction declines; travels in the bundle."""
 
+    rule: Literal["floor", "conformal"] = Field(
+        "floor",
+        description="floor: by the two thresholds below; conformal: by sets that hold each class's "
+        "marks with the coverage below, fitted on validation",
+    )
+    coverage: float = Field(
+        0.9, ge=0.5, lt=1.0, description="share of each class that its conformal sets hold"
+    )
+    named_share: float = Field(
+        1.0,
+        gt=0.0,
+        le=1.0,
+        description="by the rule conformal: share of red and brown marks that may get a colour, "
+        "the surest; the threshold is fitted on validation",
+    )
+    familiar_share: float = Field(
+        0.98,
+        gt=0.0,
+        le=1.0,
+        description="by the rule conformal: share of marks near enough to those learnt from to be "
+        "judged; the distance is fitted on validation; 1: all, and no distance is kept",
+    )
     separation_floor: float = Field(
         0.65, ge=0.5, lt=1.0, description="least P of the likelier of red and brown"
     )

@@ -5,8 +5,9 @@ guidance. Quality may veto a verdict, never change it for another; guidance neve
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import repeat
 from math import isfinite
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self, cast
@@ -18,6 +19,7 @@ import onnxruntime
 from diascope.bundle import ONNX, WEIGHTS, Bundle, load_bundle, resolve_bundle
 from diascope.calibration import GateReason, decide, separation, softmax
 from diascope.errors import BundleError, DeviceError, ImageError, MissingExtraError
+from diascope.explain import Explanation, class_activation_maps, pigment_maps
 from diascope.guidance import (
     Claim,
     Context,
@@ -28,10 +30,10 @@ from diascope.guidance import (
     load_pack,
     read_contexts,
 )
-from diascope.image import Limits, PictureSource, source_name
+from diascope.image import Limits, Picture, PictureSource, source_name
 from diascope.labels import INTENDED_USE, LABEL_ORDER, MarkType, Verdict
 from diascope.machine import available_cores
-from diascope.preprocess import Box, prepare, read_for, resolution
+from diascope.preprocess import Box, Prepared, prepare, read_for, resolution, window
 from diascope.progress import Stages
 from diascope.quality import DeclineReason, Quality, decline_reasons, measure
 
@@ -44,7 +46,7 @@ Reason = DeclineReason | GateReason | GlassNote
 CHUNK = 64
 """Pictures held at once by ``Predictor.predict_batch``."""
 
-_LOGITS = "logits"
+_OUTPUTS = _LOGITS, _FEATURES, _FEATURE_MAP = "logits", "features", "feature_map"
 _Asked = tuple[Verdict, tuple[Context, ...], GlassNote]
 
 
@@ -149,6 +151,7 @@ class Predictor:
         self.limits = limits
         self._claims: dict[_Asked, tuple[Claim, ...]] = {}
         self._network = _network(bundle, self.device, self.runtime, threads)
+        self._space = bundle.feature_space()
 
     @classmethod
     def load(
@@ -241,13 +244,62 @@ class Predictor:
             answers += self._predict_chunk(chunk, on_error == "raise", spent)
         return answers
 
+    def explain(self, image: PictureSource, *, box: Box | None = None) -> Explanation:
+        """Maps of what a verdict rests on; arguments and errors as in :meth:`predict`.
+
+        The verdict is that of the pixels alone, ``image_verdict`` of the prediction.
+
+        Raises:
+            BundleError: the bundle's ``model.onnx`` gives no feature map, or its weights are not
+                those of that network.
+        """
+        request = _Request(image, _checked_box(box), None, ())
+        picture, prepared = self._prepare(request)
+        tensors = prepared.tensor[None]
+        logits, feature_map = self._network(tensors, (_LOGITS, _FEATURE_MAP))
+        weights, bias = self._last_layer(feature_map.shape[1])
+        probabilities, distance = next(self._judge(tensors))
+        verdict, reasons = self._gate(
+            self._seen(request, picture, prepared), probabilities, distance
+        )
+        height, width = picture.pixels.shape[:2]
+        whole = (0, 0, width, height)
+        melanin, haemoglobin = pigment_maps(prepared.tensor)
+        return Explanation(
+            pixels=picture.pixels,
+            window=whole if request.box is None else window(picture, request.box)[0],
+            class_maps=class_activation_maps(feature_map[0], weights),
+            bias=bias,
+            logits=np.asarray(logits[0], dtype=np.float32),
+            melanin=melanin,
+            haemoglobin=haemoglobin,
+            verdict=verdict,
+            class_probabilities=tuple(probabilities.tolist()),
+            reason_words=tuple(reason.words for reason in reasons),
+            model_name=self.name,
+        )
+
+    def _last_layer(self, channels: int) -> tuple[Tensor, Tensor]:
+        """Weights (3, C) and bias (3,) of the linear layer behind the pooling."""
+        arrays = self.bundle.weights()
+        weights, bias = (arrays.get(f"head.{part}") for part in ("weight", "bias"))
+        classes = len(LABEL_ORDER)
+        if weights is None or bias is None or weights.shape != (classes, channels):
+            raise BundleError(
+                f"{self.bundle.folder / WEIGHTS}: not the weights of this bundle's network; "
+                "train again"
+            )
+        return weights.astype(np.float32), bias.astype(np.float32)
+
     def probabilities(self, tensors: Tensor) -> npt.NDArray[np.float64]:
         """Calibrated probabilities (N, 3) of prepared pictures, float32 (N, 3, S, S).
 
         Raises:
             BundleError: the network gives numbers that are not finite.
         """
-        logits = self._network(tensors)
+        return self._calibrated(self._network(tensors, (_LOGITS,))[0])
+
+    def _calibrated(self, logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
         if not np.isfinite(logits).all():
             raise BundleError(
                 f"{self.bundle.folder}: the network gives numbers that are not finite; train again"
@@ -261,15 +313,21 @@ class Predictor:
             read = [self._read(request, raises) for request in requests]
         seen = [picture for picture in read if isinstance(picture, _Seen)]
         with stages.spending("network"):
-            tensors = [each.tensor for each in seen]
-            rows = iter(self.probabilities(np.stack(tensors)) if seen else ())
+            rows = self._judge(np.stack([each.tensor for each in seen])) if seen else iter(())
         with stages.spending("guidance"):
             return [
                 picture
                 if isinstance(picture, ImageError)
-                else self._conclude(request, picture, next(rows))
+                else self._conclude(request, picture, *next(rows))
                 for request, picture in zip(requests, read, strict=True)
             ]
+
+    def _judge(self, tensors: Tensor) -> Iterator[tuple[npt.NDArray[np.float64], float | None]]:
+        """Calibrated probabilities (3,) of each, and its distance where the gates bound it."""
+        if self._space is None:
+            return zip(self.probabilities(tensors), repeat(None))
+        logits, features = self._network(tensors, (_LOGITS, _FEATURES))
+        return zip(self._calibrated(logits), self._space.distances(features).tolist(), strict=True)
 
     def _read(self, request: "_Request", raises: bool) -> "_Seen | ImageError":
         try:
@@ -281,13 +339,18 @@ class Predictor:
             return ImageError(error.reason, error.name, error.detail)
 
     def _see(self, request: "_Request") -> "_Seen":
+        return self._seen(request, *self._prepare(request))
+
+    def _prepare(self, request: "_Request") -> tuple[Picture, Prepared]:
         size = self.bundle.description.preprocessing.size
         picture = read_for(request.image, request.box, size, limits=self.limits)
         try:
-            prepared = prepare(picture, request.box, size)
+            return picture, prepare(picture, request.box, size)
         except ImageError as error:
             name = source_name(request.image)
             raise ImageError(error.reason, name, f"{error.name} {error.detail}") from error
+
+    def _seen(self, request: "_Request", picture: Picture, prepared: Prepared) -> "_Seen":
         shown = resolution(picture.width, picture.height, request.box)
         quality = measure(prepared.pixels, shown)
         return _Seen(
@@ -301,11 +364,17 @@ class Predictor:
         )
 
     def _conclude(
-        self, request: "_Request", seen: "_Seen", probabilities: npt.NDArray[np.float64]
+        self,
+        request: "_Request",
+        seen: "_Seen",
+        probabilities: npt.NDArray[np.float64],
+        distance: float | None,
     ) -> Prediction:
-        image_verdict, image_reasons = self._gate(seen, probabilities)
+        image_verdict, image_reasons = self._gate(seen, probabilities, distance)
         glass = combine(image_verdict, request.blanches)
-        reasons = (glass.note,) if glass.note.contradicts else image_reasons
+        reasons: tuple[Reason, ...] = image_reasons
+        if glass.note.contradicts:
+            reasons = (glass.note,)
         return Prediction(
             verdict=glass.verdict,
             image_verdict=image_verdict,
@@ -336,11 +405,12 @@ class Predictor:
         return self._claims[asked]
 
     def _gate(
-        self, seen: "_Seen", probabilities: npt.NDArray[np.float64]
-    ) -> tuple[Verdict, tuple[Reason, ...]]:
+        self, seen: "_Seen", probabilities: npt.NDArray[np.float64], distance: float | None
+    ) -> tuple[Verdict, tuple[DeclineReason | GateReason, ...]]:
         if seen.vetoes:
             return Verdict.NOT_ASSESSABLE, seen.vetoes
-        return decide(probabilities, self.bundle.description.gates)
+        description = self.bundle.description
+        return decide(probabilities, description.gates, description.conformal, distance)
 
 
 @dataclass(frozen=True, slots=True)
@@ -400,9 +470,12 @@ def _checked_box(box: Box | None) -> Box | None:
     return left, top, right, bottom
 
 
+Outputs = npt.NDArray[np.floating]
+
+
 class _Network(Protocol):
-    def __call__(self, tensors: Tensor) -> npt.NDArray[np.floating]:
-        """Logits (N, 3) of relative optical density (N, 3, S, S)."""
+    def __call__(self, tensors: Tensor, names: Sequence[str]) -> list[Outputs]:
+        """Named outputs of relative optical density (N, 3, S, S), each (N, ...)."""
         ...
 
 
@@ -444,10 +517,13 @@ class _OnnxNetwork:
                 f"{bundle.folder / ONNX}: ONNX Runtime cannot run it: {str(error).splitlines()[0]}"
             ) from error
         self._input = _onnx_input(self._session, bundle)
+        self._file = bundle.folder / ONNX
 
-    def __call__(self, tensors: Tensor) -> npt.NDArray[np.floating]:
-        logits = self._session.run([_LOGITS], {self._input: tensors})[0]
-        return cast(npt.NDArray[np.floating], logits)
+    def __call__(self, tensors: Tensor, names: Sequence[str]) -> list[Outputs]:
+        missing = set(names) - {given.name for given in self._session.get_outputs()}
+        if missing:
+            raise BundleError(f"{self._file}: gives no {', '.join(missing)}; train again")
+        return cast(list[Outputs], self._session.run(list(names), {self._input: tensors}))
 
 
 def _onnx_input(session: onnxruntime.InferenceSession, bundle: Bundle) -> str:
@@ -483,14 +559,15 @@ class _TorchNetwork:
         self._device = device
         self._module = network.to(device)
 
-    def __call__(self, tensors: Tensor) -> npt.NDArray[np.floating]:
+    def __call__(self, tensors: Tensor, names: Sequence[str]) -> list[Outputs]:
         torch = self._torch
         channels_last = torch.from_numpy(tensors).to(
             self._device, memory_format=torch.channels_last
         )
         # TF32 would part from ONNX Runtime by more than 1e-4.
         with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            return cast(npt.NDArray[np.floating], self._module(channels_last).cpu().numpy())
+            found = dict(zip(_OUTPUTS, self._module.features(channels_last), strict=True))
+            return [found[name].cpu().numpy() for name in names]
 
 
 def _torch() -> Any:

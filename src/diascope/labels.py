@@ -33,6 +33,20 @@ class Verdict(StrEnum):
         """True for every verdict that names no colour of mark."""
         return self not in (Verdict.ERYTHEMATOUS, Verdict.HYPERPIGMENTED)
 
+    @property
+    def words(self) -> str:
+        """The verdict for a reader who does not know the field's terms; never an all-clear."""
+        return _VERDICT_WORDS[self]
+
+
+_VERDICT_WORDS = {
+    Verdict.ERYTHEMATOUS: "looks like a red mark",
+    Verdict.HYPERPIGMENTED: "looks like a brown mark",
+    Verdict.UNCLEAR: "red or brown cannot be told",
+    Verdict.NEITHER: "no red or brown mark seen; that rules nothing out",
+    Verdict.NOT_ASSESSABLE: "the picture cannot be judged",
+}
+
 
 class ManifestLabel(StrEnum):
     """The mark types a manifest may name: the three classes and two words more.

@@ -19,6 +19,9 @@ from diascope.image import Limits, Picture, PictureSource, read_picture
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom of a mark in pixels of the upright original; right, bottom exclusive."""
 
+Window = tuple[int, int, int, int]
+"""Left, top, right, bottom of a cut in pixels of ``Picture.pixels``; right, bottom exclusive."""
+
 BOX_CONTEXT = 0.5
 """A box is seen with this share of its longer side around it."""
 
@@ -113,6 +116,16 @@ def prepare_pixels(pixels: npt.NDArray[np.uint8], inner: Box | None, size: int) 
 def cut(picture: Picture, box: Box) -> tuple[npt.NDArray[np.uint8], Box]:
     """Pixels of a box with the skin around it, and the box within those pixels.
 
+    Raises:
+        ImageError: ``too_small``, as in :func:`prepare`.
+    """
+    (x0, y0, x1, y1), inner = window(picture, box)
+    return np.ascontiguousarray(picture.pixels[y0:y1, x0:x1]), inner
+
+
+def window(picture: Picture, box: Box) -> tuple[Window, Box]:
+    """What is cut out for a box, and the box within it.
+
     The box is cut off at the picture's borders; half its longer side of skin is kept around it.
 
     Raises:
@@ -131,7 +144,7 @@ def cut(picture: Picture, box: Box) -> tuple[npt.NDArray[np.uint8], Box]:
     x0, x1 = int(view[0] * across), ceil(view[2] * across)
     y0, y1 = int(view[1] * down), ceil(view[3] * down)
     inner = (left * across - x0, top * down - y0, right * across - x0, bottom * down - y0)
-    return np.ascontiguousarray(picture.pixels[y0:y1, x0:x1]), inner
+    return (x0, y0, x1, y1), inner
 
 
 def _framed(box: Box, width: int, height: int) -> tuple[Box, Box]:

@@ -26,7 +26,13 @@ from torch.utils.tensorboard import SummaryWriter
 
 from diascope import bundle as bundles
 from diascope.augment import Augmentation
-from diascope.calibration import fit_temperature, separation, softmax
+from diascope.calibration import (
+    ConformalGate,
+    fit_conformal,
+    fit_temperature,
+    separation,
+    softmax,
+)
 from diascope.config import RunConfig
 from diascope.dataset import (
     ManifestRow,
@@ -37,10 +43,11 @@ from diascope.dataset import (
     split_by_group,
     trainable,
 )
-from diascope.errors import ConfigError, DeviceError, OutputError, TrainingError
+from diascope.errors import ConfigError, DeviceError, OutputError, SplitError, TrainingError
 from diascope.export import to_onnx
+from diascope.familiarity import FeatureSpace, fit_feature_space
 from diascope.files import write_whole
-from diascope.labels import MarkType
+from diascope.labels import LABEL_ORDER, MarkType
 from diascope.machine import available_cores
 from diascope.metrics import auroc, bootstrap_interval
 from diascope.network import MarkNetwork, parameter_count
@@ -58,6 +65,7 @@ EVENTS = "tensorboard"
 
 _VALIDATION_SEED = 1  # added to the run's seed: rendered validation pictures are never trained on
 _EVALUATION_BATCH = 128
+_MOST_LEARNT = 2000  # training pictures that say where they lie; more change little
 
 
 @dataclass(frozen=True)
@@ -499,18 +507,62 @@ class _Run:
         network.eval()
         logits = self.validation.logits(network, torch.device("cpu"))
         temperature = fit_temperature(logits, self.validation.targets, self.validation.weights)
-        description = _describe(self, network, temperature, command)
-        figures = self.validation.bundle_figures(softmax(logits, temperature), command)
+        probabilities = softmax(logits, temperature)
+        space = self._feature_space(network)
+        fitted = self.validation.conformal(network, probabilities, space)
+        description = _describe(self, network, temperature, fitted, command)
+        figures = self.validation.bundle_figures(probabilities, command)
         saved = bundles.save_bundle(
             self.out / BUNDLE_FOLDER,
             description.model_copy(update={"figures": figures}),
             {name: value.numpy() for name, value in self.best.weights.items()},
             to_onnx(network, self.config.preprocess.size),
             _licence(description),
+            features=None if fitted is None or fitted.most_distance is None else space,
             overwrite=True,
         )
         write_whole(self.out / CURVE, _curve(self.history))
         return saved.folder
+
+    def _feature_space(self, network: MarkNetwork) -> FeatureSpace | None:
+        """Where the training pictures lie, for gates that bound the distance to them."""
+        gates = self.config.gates
+        if gates.rule != "conformal" or gates.familiar_share == 1.0:
+            return None
+        chosen = _of_one_class(self.data.training)[:_MOST_LEARNT]
+        features = _features(network, chosen, self.config.preprocess.size)
+        return fit_feature_space(features, [_label(sample) for sample in chosen])
+
+
+def _of_one_class(samples: Sequence[Sample]) -> list[Sample]:
+    """Photographs where there are some, else drawn marks; none of mixed colour.
+
+    Drawn marks are no sample of what will come.
+    """
+    photographs = any(not sample.drawn for sample in samples)
+    return [each for each in samples if max(each.target) == 1 and each.drawn != photographs]
+
+
+def _label(sample: Sample) -> MarkType:
+    return LABEL_ORDER[int(np.argmax(sample.target))]
+
+
+def _tensor(samples: Sequence[Sample], size: int) -> Tensor:
+    each = [prepare_pixels(sample.pixels, sample.inner, size) for sample in samples]
+    return torch.from_numpy(np.stack([prepared.tensor for prepared in each]))
+
+
+@torch.inference_mode()
+def _features(
+    network: MarkNetwork, samples: Sequence[Sample], size: int
+) -> npt.NDArray[np.float64]:
+    """Pooled features (N, C) of a network in evaluation mode, on the processor."""
+    parts = []
+    for start in range(0, len(samples), _EVALUATION_BATCH):
+        inputs = _tensor(samples[start : start + _EVALUATION_BATCH], size)
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
+        parts.append(network.features(inputs)[1])
+    return torch.cat(parts).double().numpy()
 
 
 class _Validation:
@@ -518,6 +570,7 @@ class _Validation:
 
     def __init__(self, config: RunConfig, samples: Sequence[Sample]) -> None:
         self._size = config.preprocess.size
+        self._gates = config.gates
         self.samples = samples
         self.targets = np.array([sample.target for sample in samples])
         self.weights = balanced_weights(samples, config.data.rendered_share)
@@ -528,15 +581,11 @@ class _Validation:
         network.eval()
         parts = []
         for start in range(0, len(self.samples), _EVALUATION_BATCH):
-            inputs = self._prepared(self.samples[start : start + _EVALUATION_BATCH]).to(device)
+            # Prepared anew each time: kept, they would be the run's largest block of memory.
+            inputs = _tensor(self.samples[start : start + _EVALUATION_BATCH], self._size).to(device)
             inputs = inputs.contiguous(memory_format=torch.channels_last)
             parts.append(network(inputs).float().cpu())
         return torch.cat(parts).double().numpy()
-
-    def _prepared(self, samples: Sequence[Sample]) -> Tensor:
-        # Prepared anew each time: kept, they would be the run's largest block of memory.
-        each = [prepare_pixels(sample.pixels, sample.inner, self._size) for sample in samples]
-        return torch.from_numpy(np.stack([prepared.tensor for prepared in each]))
 
     def figures(self, logits: npt.NDArray[np.float64]) -> dict[str, float]:
         """Weighted log loss, and AUROC of red against brown on photographs and on drawn marks."""
@@ -574,6 +623,35 @@ class _Validation:
             )
         return tuple(figures)
 
+    def conformal(
+        self,
+        network: MarkNetwork,
+        probabilities: npt.NDArray[np.float64],
+        space: FeatureSpace | None,
+    ) -> ConformalGate | None:
+        """What the rule conformal needs, where the config asks for it."""
+        gates = self._gates
+        if gates.rule != "conformal":
+            return None
+        chosen = _of_one_class(self.samples)
+        if not chosen:
+            raise SplitError(
+                "gates.rule conformal: no held-out picture of one class to fit on; "
+                "raise data.validation_share, or use the rule floor"
+            )
+        places = {id(sample): row for row, sample in enumerate(self.samples)}
+        features = None if space is None else _features(network, chosen, self._size)
+        return fit_conformal(
+            probabilities[[places[id(sample)] for sample in chosen]],
+            [_label(sample) for sample in chosen],
+            [sample.group_id for sample in chosen],
+            coverage=gates.coverage,
+            named_share=gates.named_share,
+            distances=None if space is None or features is None else space.distances(features),
+            familiar_share=gates.familiar_share,
+            data="held-out rendered pictures" if chosen[0].drawn else "held-out photographs",
+        )
+
     def _red_or_brown(self) -> dict[str, npt.NDArray[np.intp]]:
         """Rows of one pure colour, photographs and drawn marks apart, where both colours are."""
         pure = self.targets[:, :2].max(axis=1) == 1
@@ -598,7 +676,11 @@ def _tensors(weights: Any) -> dict[str, Tensor]:
 
 
 def _describe(
-    run: _Run, network: MarkNetwork, temperature: float, command: str
+    run: _Run,
+    network: MarkNetwork,
+    temperature: float,
+    fitted: ConformalGate | None,
+    command: str,
 ) -> bundles.BundleDescription:
     config, data = run.config, run.data
     drawn = sum(sample.drawn for sample in data.training)
@@ -625,6 +707,7 @@ def _describe(
         temperature=temperature,
         gates=config.gates,
         quality=config.quality,
+        conformal=fitted,
         data=bundles.TrainingData(
             digest=data.digest,
             summary=summary,

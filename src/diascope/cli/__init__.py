@@ -184,6 +184,16 @@ GuidanceFolder = Annotated[
         help="Another guidance pack: a folder with documents.toml and claims.toml.",
     ),
 ]
+BoxOption = Annotated[
+    Any,
+    typer.Option(
+        "--box",
+        metavar="L,T,R,B",
+        parser=_box,
+        help="Left, top, right, bottom of the mark in pixels of the upright picture; the skin "
+        "around it is then the reference. For one picture only.",
+    ),
+]
 Blanches = Annotated[
     Literal["yes", "no"] | None,
     typer.Option("--blanches", help="Glass test: does the colour fade under a pressed glass?"),
@@ -250,16 +260,7 @@ def predict(
             "with mark_type in the manifest, right verdicts are counted.",
         ),
     ] = False,
-    box: Annotated[
-        Any,
-        typer.Option(
-            "--box",
-            metavar="L,T,R,B",
-            parser=_box,
-            help="Left, top, right, bottom of the mark in pixels of the upright picture; the skin "
-            "around it is then the reference. For one picture only.",
-        ),
-    ] = None,
+    box: BoxOption = None,
     blanches: Blanches = None,
     contexts: Contexts = None,
     model: Model = None,
@@ -299,6 +300,40 @@ def predict(
     else:
         _print_panels(answers)
     _leave_by(answers)
+
+
+@app.command(
+    epilog=_examples(
+        "diascope explain photo.jpg --out map.png",
+        "diascope explain photo.jpg --box 120,80,260,210 --out map.pdf --overwrite",
+    )
+)
+def explain(
+    image: Annotated[
+        str, typer.Argument(metavar="IMAGE", help="JPEG, PNG, WebP, TIFF, BMP, GIF or AVIF.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FILE", help="The sheet, as .png, .pdf or .svg.")
+    ],
+    box: BoxOption = None,
+    model: Model = None,
+    device: Device = "cpu",
+    runtime: Runtime = "onnx",
+    overwrite: Overwrite = False,
+) -> None:
+    """Show on one sheet what a verdict rests on: evidence maps, melanin, haemoglobin.
+
+    The evidence for red against brown, and for a mark against none, laid over the picture, with
+    verdict and probabilities. Needs diascope[train].
+    """
+    from diascope.explain import check_sheet, write_sheet
+    from diascope.inference import Predictor
+
+    check_sheet(out, overwrite, picture=image)
+    explanation = Predictor.load(model, device=device, runtime=runtime).explain(image, box=box)
+    write_sheet(explanation, Path(image).name, out, overwrite=overwrite)
+    told = f"verdict {explanation.verdict}, model {explanation.model_name}"
+    say(f"{out}: {told}", INTENDED_USE)
 
 
 def _answer(blanches: str | None) -> bool | None:

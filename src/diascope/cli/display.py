@@ -26,13 +26,6 @@ _STYLES = {
     Verdict.NEITHER: "bold",
     Verdict.NOT_ASSESSABLE: "bold magenta",
 }
-_WORDS = {
-    Verdict.ERYTHEMATOUS: "looks like a red mark",
-    Verdict.HYPERPIGMENTED: "looks like a brown mark",
-    Verdict.UNCLEAR: "red or brown cannot be told",
-    Verdict.NEITHER: "no red or brown mark seen; that rules nothing out",
-    Verdict.NOT_ASSESSABLE: "the picture cannot be judged",
-}
 _TABLE_CLAIMS = 2  # lines of guidance per picture in a table
 _TABLE_WIDTH = 140  # columns where stdout is no terminal
 _LINE = 76  # characters of a claim in a table
@@ -52,7 +45,7 @@ def _facts(path: str, prediction: Prediction) -> Table:
     facts.add_column(no_wrap=True, style="dim")
     facts.add_column(overflow="fold")
     facts.add_row("picture", printable(path))
-    facts.add_row("verdict", _verdict(prediction.verdict, _WORDS[prediction.verdict]))
+    facts.add_row("verdict", _verdict(prediction.verdict, prediction.verdict.words))
     facts.add_row("probabilities", _probabilities(prediction))
     for words in prediction.reason_words:
         facts.add_row("reason", words)
