@@ -20,7 +20,7 @@ import numpy as np
 
 from diascope.dataset import COPY_SIDE, ManifestRow, read_manifest
 from diascope.duplicates import find_copies, join_groups
-from diascope.image import read_picture
+from diascope.image import Limits, read_picture
 
 KNOWN = Path(__file__).resolve().parents[1] / "data" / "groups" / "shared_photos.csv"
 QUALITY = 90
@@ -75,7 +75,9 @@ def copy_of(row: ManifestRow, number: int, kind: str) -> Pixels:
     quality = [cv2.IMWRITE_JPEG_QUALITY, 40 if kind == "JPEG 40" else QUALITY]
     bgr = np.ascontiguousarray(changed[:, :, ::-1])
     return read_picture(
-        cv2.imencode(".jpg", bgr, quality)[1].tobytes(), decode_side=COPY_SIDE
+        cv2.imencode(".jpg", bgr, quality)[1].tobytes(),
+        decode_side=COPY_SIDE,
+        limits=Limits(min_side=8),  # half of a picture that is small already
     ).pixels
 
 

@@ -9,8 +9,16 @@ from hypothesis import strategies as st
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from diascope.duplicates import CopyPair, find_copies, join_groups
+from diascope.duplicates import (
+    CopyPair,
+    _Index,
+    _is_near,
+    _root_sift,
+    find_copies,
+    join_groups,
+)
 from diascope.image import read_picture
+from diascope.progress import silent
 from diascope.renderer import render
 
 COUNT = 5
@@ -117,12 +125,38 @@ def test_evidence_says_how_much_of_the_first_picture_the_second_shows():
     assert pair.overlap == pytest.approx(1.0, abs=0.05)
 
 
-def test_a_picture_copied_more_often_than_a_watermark_is_still_found():
+def test_a_picture_copied_more_often_than_a_watermark_is_still_one_group():
     copies = [jpeg(PICTURES[0], quality) for quality in range(45, 81, 2)]
     pairs = find_copies([*copies, PICTURES[1]])
-    assert [(pair.i, pair.j) for pair in pairs] == [
-        (i, j) for i in range(len(copies)) for j in range(i + 1, len(copies))
-    ]
+    keys = [str(n) for n in range(len(copies) + 1)]
+    assert join_groups(keys, pairs) == ["0"] * len(copies) + keys[-1:]
+
+
+def test_landmarks_in_many_lists_are_matched_as_if_all_were_compared():
+    """Ten thousand random landmarks, each with one close to it, under nine pivots."""
+    rng = np.random.default_rng(5)
+    first = rng.gamma(0.6, 40, (5_000, 128)).clip(0, 255)
+    second = (first * rng.normal(1, 0.12, first.shape)).clip(0, 255)
+    landmarks = np.concatenate([first, second]).astype(np.uint8)
+    owners = np.repeat(np.arange(2), len(first))
+    found = _Index(landmarks, owners).matches(landmarks, silent)
+    cosines = np.einsum(
+        "ij,ij->i", _root_sift(landmarks[: len(first)]), _root_sift(landmarks[len(first) :])
+    )
+    close = np.flatnonzero(cosines > 0.93)
+    true = found[1] == found[0] + len(first)
+    assert len(close) > 0.9 * len(first)
+    assert np.isin(close, found[0][true]).mean() > 0.9
+    np.testing.assert_allclose(found[2][true], cosines[found[0][true]], atol=1e-5)
+
+
+def test_a_landmark_that_every_picture_has_keeps_its_nearest_only():
+    watermark = np.tile(np.arange(128, dtype=np.uint8), (300, 1))
+    first, second, cosines = _Index(watermark, np.arange(300)).matches(watermark, silent)
+    assert len(first) <= 300 * 48
+    is_near = _is_near(first, cosines) & _is_near(second, cosines)
+    assert np.bincount(first[is_near]).max() <= 4
+    assert np.bincount(second[is_near]).max() <= 4
 
 
 def test_pictures_are_read_once_left_unchanged_and_give_the_same_pairs_again():

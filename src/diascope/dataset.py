@@ -5,7 +5,7 @@ import hashlib
 import io
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from diascope.config import DataConfig
-from diascope.duplicates import find_copies, join_groups
+from diascope.duplicates import CopyPair, find_copies, join_groups
 from diascope.errors import ImageError, ManifestError, SplitError
 from diascope.image import read_picture
 from diascope.labels import ManifestLabel, MarkType
@@ -32,6 +32,7 @@ SPLIT_COLUMN = "split"
 COPY_SIDE = 192
 """Copies are looked for on pictures of this shorter side, in pixels."""
 
+_UNKNOWN_TONES = ("", "-1", "0", "na", "nan", "none", "unknown")
 _NAMED = 5  # rows of one fault that an error names
 
 
@@ -63,7 +64,8 @@ class ManifestRow:
     def tone(self) -> str:
         """Skin tone as the manifest says: Fitzpatrick, else Monk; empty where it does not."""
         for scale in ("fitzpatrick", "monk"):
-            if tone := self.extra.get(scale, ""):
+            tone = self.extra.get(scale, "")
+            if tone.lower() not in _UNKNOWN_TONES:
                 return f"{scale} {tone}"
         return ""
 
@@ -234,11 +236,21 @@ def joined_rows(
         ManifestError: the file of known groups cannot be read.
         ImageError: a picture cannot be read.
     """
-    known = _known_groups(config.groups, config_folder)
+    known = known_groups(config.groups, config_folder)
     pairs = []
     if config.join_copies:
         pictures = (read_picture(row.file, decode_side=COPY_SIDE).pixels for row in rows)
         pairs = find_copies(pictures, total=len(rows), track=track)
+    return with_joined_groups(rows, pairs, known)
+
+
+def with_joined_groups(
+    rows: Sequence[ManifestRow], pairs: Sequence[CopyPair], known: Mapping[str, str]
+) -> tuple[ManifestRow, ...]:
+    """The rows with one group where copies, a patient or a known group join them.
+
+    Pairs hold indices into ``rows``; ``known`` is of :func:`known_groups`.
+    """
     paths = [row.path for row in rows]
     named = [known.get(os.path.normpath(path), "") for path in paths]
     persons = [row.person for row in rows]
@@ -246,7 +258,12 @@ def joined_rows(
     return tuple(replace(row, group_id=group) for row, group in zip(rows, groups, strict=True))
 
 
-def _known_groups(name: str | None, folder: Path | None) -> dict[str, str]:
+def known_groups(name: str | None, folder: Path | None = None) -> dict[str, str]:
+    """Group of each path of a CSV (path, group_id) in a folder; empty without a name.
+
+    Raises:
+        ManifestError: it cannot be read.
+    """
     if name is None:
         return {}
     path = (folder or Path()) / name

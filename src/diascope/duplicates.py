@@ -33,12 +33,11 @@ _FINE, _COARSE = 1.2, 8.0
 """Widths in pixels of the Gaussians whose difference is a picture's texture."""
 
 _LANDMARK_COSINE = 0.93
-_COMMON_PICTURES = (15, 40)
-_COMMON_SHARE = 0.03
-"""A landmark in more than this share of the pictures, within these bounds, may be a watermark."""
-_SHARED_RARE = 2
-_SHARED_COMMON = 12
-"""Landmarks that propose a pair: more than a watermark has where they are common."""
+_NEAREST = 4
+_SHARED_NEAREST = 2
+_SHARED_ANY = 12
+"""Landmarks that propose a pair: two, each among the other's nearest; or any, more than a
+watermark has."""
 _PER_PIVOT = 1024
 """Landmarks for each of which one is drawn as a pivot; fewer are all compared with all."""
 _LISTED, _PROBED = 4, 2
@@ -225,9 +224,10 @@ def _candidates(signatures: Sequence[_Signature], track: Track) -> Iterator[tupl
     index = _Index(descriptors, owners)
     for is_mirrored in (False, True):
         queries = descriptors[:, _MIRROR] if is_mirrored else descriptors
-        matches = index.matches(queries, track)
-        proposed = _voted(*matches, owners, _SHARED_COMMON)
-        proposed |= _voted(*_uncommon(*matches, owners), owners, _SHARED_RARE)
+        first, second, cosines = index.matches(queries, track)
+        proposed = _voted(first, second, owners, _SHARED_ANY)
+        is_near = _is_near(first, cosines) & _is_near(second, cosines)
+        proposed |= _voted(first[is_near], second[is_near], owners, _SHARED_NEAREST)
         for i, j in proposed:
             yield i, j, is_mirrored
 
@@ -245,26 +245,34 @@ class _Index:
         self._pivots = _root_sift(descriptors[np.sort(drawn)])
         self._lists = self._under_pivots(descriptors, _LISTED)
 
-    def matches(self, queries: Pixels, track: Track) -> tuple[Indices, Indices]:
-        """Landmarks alike in different pictures, the first of each two in the earlier picture.
+    def matches(self, queries: Pixels, track: Track) -> tuple[Indices, Indices, Floats]:
+        """Landmarks alike in different pictures, with their cosine.
 
-        ``queries`` are the same landmarks, or the same mirrored.
+        ``queries`` are the same landmarks, or the same mirrored. Of each two, the first is in the
+        earlier picture.
         """
         probing = self._under_pivots(queries, _PROBED)
-        found = [np.zeros(0, np.int64)]
+        ends, cosines = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
         lists = zip(probing, self._lists, strict=True)
         for rows, columns in track(lists, "comparing landmarks", len(probing)):
             step = max(1, _CELLS_AT_ONCE // max(1, len(columns)))
-            listed = _root_sift(self._descriptors[columns])
             for start in range(0, len(rows), step):
-                asked = rows[start : start + step]
-                cosines = _root_sift(queries[asked]) @ listed.T
-                cosines[self._owners[asked][:, None] == self._owners[columns]] = 0.0
-                row, column = np.nonzero(_closest(cosines))
-                ends = np.sort([asked[row], columns[column]], axis=0)
-                found.append(np.unique(ends[0] * len(queries) + ends[1]))
-        first, second = np.divmod(np.unique(np.concatenate(found)), len(queries))
-        return first, second
+                asked, found, alike = self._alike(queries, rows[start : start + step], columns)
+                both = np.sort([asked, found], axis=0)
+                ends.append(both[0] * len(queries) + both[1])
+                cosines.append(alike)
+        # A match may be met from both ends, and in several lists.
+        distinct, index = np.unique(np.concatenate(ends), return_index=True)
+        first, second = np.divmod(distinct, len(queries))
+        return first, second, np.concatenate(cosines)[index]
+
+    def _alike(
+        self, queries: Pixels, rows: Indices, columns: Indices
+    ) -> tuple[Indices, Indices, Floats]:
+        cosines = _root_sift(queries[rows]) @ _root_sift(self._descriptors[columns]).T
+        cosines[self._owners[rows][:, None] == self._owners[columns]] = 0.0
+        row, column = np.nonzero(_closest(cosines))
+        return rows[row], columns[column], cosines[row, column]
 
     def _under_pivots(self, descriptors: Pixels, nearest: int) -> list[Indices]:
         """For each pivot, the rows that have it among their nearest."""
@@ -291,14 +299,12 @@ def _closest(cosines: Floats) -> Mask:
     return is_close
 
 
-def _uncommon(first: Indices, second: Indices, owners: Indices) -> tuple[Indices, Indices]:
-    """The matches whose two landmarks are met in few pictures."""
-    count = int(owners[-1]) + 1
-    limit = np.clip(int(_COMMON_SHARE * count), *_COMMON_PICTURES)
-    met = np.concatenate([first * count + owners[second], second * count + owners[first]])
-    pictures = np.bincount(np.unique(met) // count, minlength=len(owners))
-    is_kept = (pictures[first] <= limit) & (pictures[second] <= limit)
-    return first[is_kept], second[is_kept]
+def _is_near(landmarks: Indices, cosines: Floats) -> Mask:
+    """The matches that are among the nearest of their landmark."""
+    order = np.lexsort((-cosines, landmarks))
+    rank = np.empty(len(landmarks), np.int64)
+    rank[order] = np.arange(len(landmarks)) - np.searchsorted(landmarks[order], landmarks[order])
+    return np.asarray(rank < _NEAREST)
 
 
 def _voted(first: Indices, second: Indices, owners: Indices, least: int) -> set[tuple[int, int]]:

@@ -43,7 +43,7 @@ Reason = DeclineReason | GateReason | GlassNote
 CHUNK = 64
 """Pictures held at once by ``Predictor.predict_batch``."""
 
-_LOGITS = "logits"
+_OUTPUTS = _LOGITS, _FEATURES, _FEATURE_MAP = "logits", "features", "feature_map"
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +232,17 @@ class Predictor:
         Raises:
             BundleError: the network gives numbers that are not finite.
         """
-        logits = self._network(tensors)
+        return self._calibrated(self._network(tensors, (_LOGITS,))[0])
+
+    def features(self, tensors: Tensor) -> npt.NDArray[np.floating]:
+        """Pooled features (N, C), what the last layer sees, of prepared pictures as above.
+
+        Raises:
+            BundleError: the bundle's ``model.onnx`` gives no features.
+        """
+        return self._network(tensors, (_FEATURES,))[0]
+
+    def _calibrated(self, logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
         if not np.isfinite(logits).all():
             raise BundleError(
                 f"{self.bundle.folder}: the network gives numbers that are not finite; train again"
@@ -369,9 +379,12 @@ def _checked_box(box: Box | None) -> Box | None:
     return left, top, right, bottom
 
 
+Outputs = npt.NDArray[np.floating]
+
+
 class _Network(Protocol):
-    def __call__(self, tensors: Tensor) -> npt.NDArray[np.floating]:
-        """Logits (N, 3) of relative optical density (N, 3, S, S)."""
+    def __call__(self, tensors: Tensor, names: Sequence[str]) -> list[Outputs]:
+        """Named outputs of relative optical density (N, 3, S, S), each (N, ...)."""
         ...
 
 
@@ -413,10 +426,13 @@ class _OnnxNetwork:
                 f"{bundle.folder / ONNX}: ONNX Runtime cannot run it: {str(error).splitlines()[0]}"
             ) from error
         self._input = _onnx_input(self._session, bundle)
+        self._file = bundle.folder / ONNX
 
-    def __call__(self, tensors: Tensor) -> npt.NDArray[np.floating]:
-        logits = self._session.run([_LOGITS], {self._input: tensors})[0]
-        return cast(npt.NDArray[np.floating], logits)
+    def __call__(self, tensors: Tensor, names: Sequence[str]) -> list[Outputs]:
+        missing = set(names) - {given.name for given in self._session.get_outputs()}
+        if missing:
+            raise BundleError(f"{self._file}: gives no {', '.join(missing)}; train again")
+        return cast(list[Outputs], self._session.run(list(names), {self._input: tensors}))
 
 
 def _onnx_input(session: onnxruntime.InferenceSession, bundle: Bundle) -> str:
@@ -452,14 +468,15 @@ class _TorchNetwork:
         self._device = device
         self._module = network.to(device)
 
-    def __call__(self, tensors: Tensor) -> npt.NDArray[np.floating]:
+    def __call__(self, tensors: Tensor, names: Sequence[str]) -> list[Outputs]:
         torch = self._torch
         channels_last = torch.from_numpy(tensors).to(
             self._device, memory_format=torch.channels_last
         )
         # TF32 would part from ONNX Runtime by more than 1e-4.
         with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            return cast(npt.NDArray[np.floating], self._module(channels_last).cpu().numpy())
+            found = dict(zip(_OUTPUTS, self._module.features(channels_last), strict=True))
+            return [found[name].cpu().numpy() for name in names]
 
 
 def _torch() -> Any:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
+from diascope.cli import audit, data  # noqa: F401 audit adds its commands to data's group
 from diascope.cli.terminal import complain, console, say, tracking
 from diascope.config import RunConfig, load_config
 from diascope.errors import DiascopeError, ImageError, MissingExtraError
@@ -39,6 +40,7 @@ SOME_UNREADABLE = 3
 
 _TRAINING_PACKAGES = (
     "albumentations",
+    "jinja2",
     "lightning",
     "matplotlib",
     "onnx",
@@ -92,6 +94,7 @@ packs = typer.Typer(
     no_args_is_help=True,
 )
 app.add_typer(packs, name="guidance")
+app.add_typer(data.group, name="data")
 
 
 def main() -> None:
