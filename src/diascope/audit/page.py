@@ -45,6 +45,7 @@ _ITA_NAMES = (
     (-np.inf, "dark"),
 )
 """Lower bounds in degrees (Chardon et al., Int J Cosmet Sci 1991;13:191)."""
+_ESTIMATED = "≈ "
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +107,16 @@ def page(found: Audit) -> str:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     figures = [_figure(seen) for seen in found.survey.seen]
+    labelled = Counter(row.mark_type.value for row in found.manifest.rows)
     return environment.from_string(template.read_text(encoding="utf-8")).render(
-        name=found.manifest.path.name,
+        name=Path(*found.manifest.path.resolve().parts[-2:]).as_posix(),
         digest=found.manifest.digest,
         rows=len(found.manifest.rows),
         unreadable=[
             (row.path, error.reason.value, error.detail) for row, error in found.survey.unreadable
         ],
         counts=_counts(found),
+        totals=[labelled[label] for label in _labels(found)],
         labels=_labels(found),
         pairs=_pairs(found, figures),
         pairs_found=len(found.survey.pairs),
@@ -160,7 +163,7 @@ def _tone(seen: Seen) -> str:
     if seen.row.tone:
         return seen.row.tone
     name = next(name for bound, name in _ITA_NAMES if seen.ita_degrees > bound)
-    return f"estimated: {name}"
+    return f"{_ESTIMATED}{name}"
 
 
 def _counts(found: Audit) -> list[tuple[str, str, list[int]]]:
@@ -178,7 +181,7 @@ def _counts(found: Audit) -> list[tuple[str, str, list[int]]]:
         tones = {tone for name, tone, _ in cells if name == source}
         total = [sum(cells[source, tone, label] for tone in tones) for label in labels]
         lines.append((source or "(no source)", "", total))
-        for tone in sorted(tones, key=lambda t: (order.get(t.removeprefix("estimated: "), -1), t)):
+        for tone in sorted(tones, key=lambda t: (order.get(t.removeprefix(_ESTIMATED), -1), t)):
             lines.append(("", tone, [cells[source, tone, label] for label in labels]))
     return lines
 
