@@ -101,6 +101,18 @@ def test_different_pictures_with_a_watermark_or_a_bar_in_common_are_not_copies(a
     assert find_copies(pictures) == []
 
 
+def test_large_text_over_two_pictures_at_different_heights_joins_nothing():
+    """Half-transparent, over most of the width: it is most of what smooth skin shows."""
+    pictures = []
+    for number in range(8):
+        skin = render(number, seed=21, size=SIDE).pixels
+        drawn = skin.copy()
+        where, font = (20, 90 + 15 * number), cv2.FONT_HERSHEY_SIMPLEX
+        cv2.putText(drawn, "(c) atlas.example", where, font, 0.75, (255, 255, 255), 3)
+        pictures.append(cv2.addWeighted(drawn, 0.5, skin, 0.5, 0))
+    assert find_copies(pictures) == []
+
+
 def test_different_pictures_before_one_background_are_not_copies():
     wall = np.random.default_rng(0).normal(128, 60, (SIDE, SIDE // 3, 3))
     wall = np.clip(cv2.GaussianBlur(wall, (0, 0), 2) * 3 - 256, 0, 255).astype(np.uint8)

@@ -60,6 +60,8 @@ _BLOCK_VARIANCE = 1.0
 """Variance of the texture in grey levels below which a block says nothing."""
 _BLOCK_CORRELATION = 0.5
 _LEAST_BLOCKS = 6
+_LEAST_SPREAD = 16.0
+"""Pixels that agreeing blocks must spread across: a line of text has 12, copies over 24."""
 _LEAST_OVERLAP = 0.15
 """Share of the smaller picture that must be seen in the other."""
 _LEAST_AGREEMENT = 0.55
@@ -375,7 +377,10 @@ def _is_plausible(linear: npt.NDArray[np.floating]) -> bool:
 
 
 def _agreement(first: Floats, second: Floats, inside: Floats) -> float:
-    """Share of the telling blocks where two aligned textures correlate; 0 when there are few."""
+    """Share of the telling blocks where two aligned textures correlate.
+
+    0 where they are few, or those that correlate lie in a band, as text or a bar does.
+    """
     weight = np.maximum(_block_means(inside), 0.1)
     means = [_block_means(each * inside) / weight for each in (first, second)]
     variances = [
@@ -385,9 +390,18 @@ def _agreement(first: Floats, second: Floats, inside: Floats) -> float:
     covariance = _block_means(first * second * inside) / weight - means[0] * means[1]
     correlation = covariance / np.sqrt(np.maximum(variances[0] * variances[1], 1e-3))
     is_telling = (weight > _BLOCK_INSIDE) & (np.maximum(*variances) > _BLOCK_VARIANCE)
-    if is_telling.sum() < _LEAST_BLOCKS:
+    agrees = is_telling & (correlation > _BLOCK_CORRELATION)
+    if is_telling.sum() < _LEAST_BLOCKS or _narrow_spread(agrees) < _LEAST_SPREAD:
         return 0.0
-    return float((correlation[is_telling] > _BLOCK_CORRELATION).mean())
+    return float(agrees.sum() / is_telling.sum())
+
+
+def _narrow_spread(blocks: Mask) -> float:
+    """Standard deviation in pixels of the blocks' places along their narrower axis."""
+    places = np.argwhere(blocks) * (_BLOCK / 2)
+    if len(places) < 3:
+        return 0.0
+    return float(np.sqrt(max(0.0, np.linalg.eigvalsh(np.cov(places.T))[0])))
 
 
 def _block_means(values: Floats) -> Floats:
