@@ -1,12 +1,17 @@
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from diascope.baseline import (
     STATISTICS,
     colour_separation,
     colour_statistics,
     fit_colour_baseline,
+    out_of_fold_probabilities,
 )
 from diascope.colour import (
     erythema_index,
@@ -115,3 +120,30 @@ def test_a_rare_class_weighs_as_much_as_a_common_one():
     statistics = rng.normal(size=(2200, len(STATISTICS)))  # nothing to learn
     scores = colour_separation(fit_colour_baseline(statistics, is_brown), statistics)
     assert scores.mean() == pytest.approx(0.5, abs=0.05)
+
+
+def test_no_row_is_judged_by_a_model_that_saw_its_fold():
+    """A label that is only in fold 1 cannot be given there, nor can its rows be right."""
+    rng = np.random.default_rng(3)
+    centres = np.array([[4.0, 0.0], [0.0, 4.0], [-4.0, -4.0]])
+    kinds = np.array([0, 1] * 20 + [2] * 10)
+    folds = [n // 10 for n in range(40)] + [1] * 10
+    labels = ["abc"[kind] for kind in kinds]
+    features = centres[kinds] + rng.normal(0, 0.5, (50, 2))
+    found, classes = out_of_fold_probabilities(features, labels, folds)
+    assert classes == ["a", "b", "c"]
+    np.testing.assert_allclose(found.sum(axis=1), 1.0)
+    assert (found[np.array(folds) == 1, 2] == 0).all()
+    assert (found[:40].argmax(axis=1) == kinds[:40]).all()
+
+
+def test_judging_is_the_same_as_fitting_fold_by_fold():
+    rng = np.random.default_rng(4)
+    features, labels = rng.normal(size=(60, 5)), ["a", "b", "c"] * 20
+    folds = [n % 4 for n in range(60)]
+    found, _ = out_of_fold_probabilities(features, labels, folds)
+    splits = [(np.flatnonzero(np.array(folds) != k), np.flatnonzero(np.array(folds) == k))
+              for k in range(4)]  # fmt: skip
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=5000))
+    expected = cross_val_predict(model, features, labels, cv=splits, method="predict_proba")
+    np.testing.assert_allclose(found, expected)

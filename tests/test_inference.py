@@ -152,6 +152,11 @@ def test_probabilities_are_those_computed_by_hand(tmp_path):
     assert prediction.separation == pytest.approx(expected[1] / (expected[0] + expected[1]))
 
 
+def test_a_network_that_gives_no_features_says_so(constant):
+    with pytest.raises(BundleError, match=r"model\.onnx: gives no features; train again"):
+        constant([1.0, 0.0, 0.0]).features(np.zeros((1, 3, SIZE, SIZE), np.float32))
+
+
 def test_the_temperature_divides_the_logits(constant):
     warm = constant([2.0, 0.0, -1.0], temperature=2.0).predict(picture(0))
     powers = [exp(1.0), exp(0.0), exp(-0.5)]

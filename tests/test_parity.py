@@ -61,6 +61,17 @@ def test_torch_and_onnx_agree_on_every_output(folder, tensors):
         np.testing.assert_allclose(one, other.numpy(), atol=1e-4, rtol=1e-5, err_msg=name)
 
 
+def test_features_are_what_the_last_layer_turns_into_probabilities(folder, tensors):
+    weights = load_bundle(folder).weights()
+    for runtime in ("onnx", "torch"):
+        predictor = Predictor.load(folder, runtime=runtime, threads=1)
+        features = predictor.features(tensors)
+        logits = features @ weights["head.weight"].T + weights["head.bias"]
+        scaled = np.exp(logits.astype(float) / predictor.bundle.description.temperature)
+        expected = scaled / scaled.sum(axis=1, keepdims=True)
+        np.testing.assert_allclose(predictor.probabilities(tensors), expected, atol=1e-4)
+
+
 def test_torch_and_onnx_predict_the_same(folder, pictures):
     by_onnx = Predictor.load(folder, runtime="onnx", threads=1).predict_batch(pictures)
     by_torch = Predictor.load(folder, runtime="torch", threads=1).predict_batch(pictures)

@@ -312,6 +312,22 @@ def test_training_and_validation_share_no_group_and_no_picture(rows):
     assert [sum(s.drawn for s in side) for side in (data.training, data.validation)] == [40, 24]
 
 
+def test_a_split_column_decides_and_a_leak_stops_the_run(rows, tmp_path):
+    train = [row for row in rows if row.mark_type != "other"]
+    groups = sorted({row.group_id for row in train})
+    part = {group: ("fold-0", "fold-1", "fold-2")[n % 3] for n, group in enumerate(groups)}
+    split = [replace(row, extra={"split": part[row.group_id]}) for row in train]
+    config = tiny(validation_split="fold-1", test_split="fold-2")
+    data = load_data(config, split)
+    for side, name in ((data.training, "fold-0"), (data.validation, "fold-1")):
+        wanted = [row.group_id for row in split if row.extra["split"] == name]
+        assert [sample.group_id for sample in side if not sample.drawn] == wanted
+    leak = [replace(split[0], extra={"split": "fold-2"}), *split[1:]]
+    with pytest.raises(SplitError, match=r"person 0 \(.*0\.png in fold-2, 1\.png in fold-0\)"):
+        fit(config, leak, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_progress_is_told_in_steps(rows, tmp_path):
     totals = {}
 

@@ -1,5 +1,7 @@
 """What colour alone can do: logistic regression on colour statistics, the network's yardstick."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -10,12 +12,14 @@ from sklearn.preprocessing import StandardScaler
 from diascope.colour import erythema_index, ita_degrees, melanin_index, srgb_to_lab
 from diascope.image import Picture
 from diascope.preprocess import Box, cut
+from diascope.progress import Track, silent
 
 Floats = npt.NDArray[np.float64]
 
 DECODE_SIDE = 128
 """A JPEG may be decoded as small as this shorter side, in pixels, for its statistics."""
 
+_PENALTY = 0.1  # inverse strength: the features of a few hundred rows are many
 _SIDE = 128  # longer side at which the statistics are taken
 _CHANNELS = ("lightness", "a", "b", "ita", "erythema", "melanin")
 _PERCENTILES = (5, 25, 50, 75, 95)
@@ -54,6 +58,27 @@ def fit_colour_baseline(statistics: npt.ArrayLike, is_brown: npt.ArrayLike) -> P
     return make_pipeline(StandardScaler(), model).fit(
         np.asarray(statistics), np.asarray(is_brown, dtype=bool)
     )
+
+
+def out_of_fold_probabilities(
+    features: npt.ArrayLike, labels: Sequence[str], folds: Sequence[int], *, track: Track = silent
+) -> tuple[Floats, list[str]]:
+    """P of each label for each row, by a model of all folds but the row's own.
+
+    Multinomial logistic regression on standardised features (n, k). Answers float64 (n, c), rows
+    summing to 1, and the c labels in the order of the columns. A fold whose training rows lack a
+    label gives it 0.
+    """
+    values, names, fold = np.asarray(features), np.asarray(labels), np.asarray(folds)
+    classes = sorted(set(labels))
+    found = np.zeros((len(names), len(classes)))
+    for number in track(sorted(set(folds)), "judging labels"):
+        held = fold == number
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=_PENALTY, max_iter=5000))
+        model.fit(values[~held], names[~held])
+        columns = [classes.index(each) for each in model.classes_]
+        found[np.ix_(held, columns)] = model.predict_proba(values[held])
+    return found, classes
 
 
 def colour_separation(model: Pipeline, statistics: npt.ArrayLike) -> Floats:

@@ -36,6 +36,12 @@ class DataConfig(_Section):
         description="least and largest CIELAB distance of a drawn mark from its skin",
     )
     validation_share: float = Field(0.2, gt=0.0, lt=1.0, description="share of photograph groups")
+    validation_split: str = Field(
+        "validation", min_length=1, description="part to validate on, given a column split"
+    )
+    test_split: str = Field(
+        "test", min_length=1, description="part never trained on, given a column split"
+    )
     groups: str | None = Field(
         None, description="CSV (path, group_id) of known copies and persons, beside the config"
     )

@@ -8,10 +8,9 @@ import csv
 import hashlib
 import io
 import json
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -19,7 +18,6 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
-from sklearn.model_selection import StratifiedGroupKFold
 
 from diascope import metrics
 from diascope.baseline import (
@@ -30,7 +28,7 @@ from diascope.baseline import (
 )
 from diascope.bundle import WEIGHTS, Figure, load_bundle, resolve_bundle
 from diascope.config import RunConfig
-from diascope.dataset import Manifest, ManifestRow, joined_rows, trainable
+from diascope.dataset import SPLIT_COLUMN, Manifest, ManifestRow, joined_rows, trainable
 from diascope.errors import ConfigError, ImageError, OutputError, SplitError
 from diascope.evaluation import (
     COLOURED,
@@ -60,6 +58,7 @@ from diascope.image import read_picture
 from diascope.inference import Predictor
 from diascope.labels import INTENDED_USE
 from diascope.progress import Track, silent
+from diascope.splits import check_groups, deal
 from diascope.training import CHECKPOINT, fit
 
 REPORT = "cross_validation.json"
@@ -181,7 +180,12 @@ def cross_validate(
     check_free(out / REPORT, overwrite)
     start = _start_digest(config)
     colour, unreadable = _colour_of(manifest.rows, track)
-    readable = [row for row in manifest.rows if row.path in colour]
+    # A column split is another deal: the folds here take its place.
+    readable = [
+        replace(row, extra={k: v for k, v in row.extra.items() if k != SPLIT_COLUMN})
+        for row in manifest.rows
+        if row.path in colour
+    ]
     rows = joined_rows(readable, config.data, config_folder=config_folder, track=track)
     plan = (
         leave_sources_out(rows, folds) if by == "source" else deal_groups(rows, group_folds, seed)
@@ -345,22 +349,15 @@ def deal_groups(rows: Sequence[ManifestRow], count: int, seed: int) -> list[Fold
     Raises:
         SplitError: fewer groups of red or brown than folds.
     """
-    for label in COLOURED:
-        groups = len({row.group_id for row in rows if row.mark_type is label})
-        if groups < count:
-            raise SplitError(
-                f"{label} has {groups} groups: too few for {count} folds; "
-                "use fewer folds or add pictures of other persons"
-            )
-    deal = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
-    labels, group_ids = [row.mark_type for row in rows], [row.group_id for row in rows]
-    with warnings.catch_warnings():
-        # A rare label (mixed, other) need not be in every fold.
-        warnings.filterwarnings("ignore", message="The least populated class")
-        parts = [held for _, held in deal.split(rows, labels, group_ids)]
+    check_groups(rows, COLOURED, count)
+    folds = deal([row.mark_type for row in rows], [row.group_id for row in rows], count, seed)
     return [
-        _fold(f"group fold {number}", rows, {rows[i].path for i in held})
-        for number, held in enumerate(parts)
+        _fold(
+            f"group fold {number}",
+            rows,
+            {row.path for row, fold in zip(rows, folds, strict=True) if fold == number},
+        )
+        for number in range(count)
     ]
 
 

@@ -5,7 +5,7 @@ import hashlib
 import io
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from pyarrow.csv import write_csv
 from pyarrow.parquet import read_table as read_parquet
 
 from diascope.config import DataConfig
-from diascope.duplicates import find_copies, join_groups
+from diascope.duplicates import CopyPair, find_copies, join_groups
 from diascope.errors import ImageError, ManifestError, SplitError
 from diascope.image import read_picture
 from diascope.labels import ManifestLabel, MarkType
@@ -25,11 +25,18 @@ from diascope.progress import Track, silent
 
 NEEDED_COLUMNS = ("path", "mark_type", "condition", "source", "group_id")
 BOX_COLUMNS = ("left", "top", "right", "bottom")
+PURE_LABELS = frozenset(ManifestLabel(kind) for kind in MarkType)
+"""Labels that are a class of the network."""
 RENDERED_SOURCE = "rendered"
 """Source of every drawn sample."""
 
+SPLIT_COLUMN = "split"
+"""Names the part of a split that a row is in; see :func:`split_rows`."""
+COPY_SIDE = 192
+"""Copies are looked for on pictures of this shorter side, in pixels."""
+
+_UNKNOWN_TONES = ("", "-1", "0", "na", "nan", "none", "unknown")
 _NAMED = 5  # rows of one fault that an error names
-_COPY_SIDE = 192  # copies are looked for on pictures of this shorter side
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,21 @@ class ManifestRow:
     group_id: str
     box: Box | None
     extra: dict[str, str]
+
+    @property
+    def person(self) -> str:
+        """The patient, told apart by source: numbers start anew in each; empty where not known."""
+        patient = self.extra.get("patient_id", "")
+        return f"{self.source}\n{patient}" if patient else ""
+
+    @property
+    def tone(self) -> str:
+        """Skin tone as the manifest says: Fitzpatrick, else Monk; empty where it does not."""
+        for scale in ("fitzpatrick", "monk"):
+            tone = self.extra.get(scale, "")
+            if tone.lower() not in _UNKNOWN_TONES:
+                return f"{scale} {tone}"
+        return ""
 
 
 @dataclass(frozen=True)
@@ -222,22 +244,40 @@ def joined_rows(
 ) -> tuple[ManifestRow, ...]:
     """The rows with groups that also hold the copies found and the persons known.
 
+    Persons are those of the column ``patient_id``, within a source, and of ``config.groups``.
+
     Raises:
         ManifestError: the file of known groups cannot be read.
         ImageError: a picture cannot be read.
     """
-    known = _known_groups(config.groups, config_folder)
+    known = known_groups(config.groups, config_folder)
     pairs = []
     if config.join_copies:
-        files = track([row.file for row in rows], "looking for copies", len(rows))
-        pairs = find_copies(read_picture(file, decode_side=_COPY_SIDE).pixels for file in files)
+        pictures = (read_picture(row.file, decode_side=COPY_SIDE).pixels for row in rows)
+        pairs = find_copies(pictures, total=len(rows), track=track)
+    return with_joined_groups(rows, pairs, known)
+
+
+def with_joined_groups(
+    rows: Sequence[ManifestRow], pairs: Sequence[CopyPair], known: Mapping[str, str]
+) -> tuple[ManifestRow, ...]:
+    """The rows with one group where copies, a patient or a known group join them.
+
+    Pairs hold indices into ``rows``; ``known`` is of :func:`known_groups`.
+    """
     paths = [row.path for row in rows]
     named = [known.get(os.path.normpath(path), "") for path in paths]
-    groups = join_groups(paths, pairs, [row.group_id for row in rows], named)
+    persons = [row.person for row in rows]
+    groups = join_groups(paths, pairs, [row.group_id for row in rows], persons, named)
     return tuple(replace(row, group_id=group) for row, group in zip(rows, groups, strict=True))
 
 
-def _known_groups(name: str | None, folder: Path | None) -> dict[str, str]:
+def known_groups(name: str | None, folder: Path | None = None) -> dict[str, str]:
+    """Group of each path of a CSV (path, group_id) in a folder; empty without a name.
+
+    Raises:
+        ManifestError: it cannot be read.
+    """
     if name is None:
         return {}
     path = (folder or Path()) / name
@@ -249,6 +289,76 @@ def _known_groups(name: str | None, folder: Path | None) -> dict[str, str]:
         raise ManifestError(
             f"{path}: not readable as known groups (columns path, group_id): {error}"
         ) from error
+
+
+def split_rows(
+    rows: Sequence[ManifestRow], config: DataConfig, seed: int
+) -> tuple[list[ManifestRow], list[ManifestRow]]:
+    """Training and validation rows: as the column ``split`` says, else :func:`split_by_group`.
+
+    With the column, validation is the part ``config.validation_split``; the part
+    ``config.test_split`` is left out, and everything else is trained on.
+
+    Raises:
+        SplitError: a group or person in two parts, a row in none, no row to validate on, or fewer
+            than two classes to train on; as :func:`split_by_group` without the column.
+    """
+    if not any(row.extra.get(SPLIT_COLUMN) for row in rows):
+        return split_by_group(rows, config.validation_share, seed)
+    check_split(rows)
+    parts: dict[str, list[ManifestRow]] = {}
+    for row in rows:
+        parts.setdefault(row.extra[SPLIT_COLUMN], []).append(row)
+    if config.validation_split not in parts:
+        raise SplitError(
+            f"no row has the split {config.validation_split!r}; here are {', '.join(parts)}: "
+            "name the one to validate on with --set data.validation_split=NAME"
+        )
+    apart = {config.validation_split, config.test_split}
+    training = [row for part, inside in parts.items() if part not in apart for row in inside]
+    classes = {row.mark_type for row in training} & PURE_LABELS
+    if len(classes) < 2:
+        raise SplitError(
+            f"outside {' and '.join(sorted(apart & set(parts)))} there is only one class "
+            f"({', '.join(classes) or 'none'}) to train on; leave less out, or add rows of another"
+        )
+    return training, parts[config.validation_split]
+
+
+def check_split(rows: Sequence[ManifestRow]) -> None:
+    """Refuse a column ``split`` that leaks, or that leaves rows out.
+
+    Raises:
+        SplitError: rows of one group, or of one person, in two parts, or a row in none; the first
+            are named.
+    """
+    lost = [row.path for row in rows if not row.extra.get(SPLIT_COLUMN)]
+    if lost:
+        raise SplitError(
+            f"{_count(len(lost))} in no part of the split: {_some(lost)}\n"
+            "fill the column split for every row, or remove it"
+        )
+    names = [row.group_id for row in rows]
+    groups = join_groups(names, [], names, [row.person for row in rows])
+    parts: dict[str, dict[str, str]] = {}
+    for row, group in zip(rows, groups, strict=True):
+        parts.setdefault(group, {}).setdefault(row.extra[SPLIT_COLUMN], row.path)
+    leaks = [
+        f"{group} ({', '.join(f'{path} in {part}' for part, path in inside.items())})"
+        for group, inside in parts.items()
+        if len(inside) > 1
+    ]
+    if leaks:
+        raise SplitError(
+            f"{len(leaks)} groups are in more than one part of the split, which then leaks:\n"
+            f"{_some(leaks)}\n"
+            "keep each group in one part, or remove the column and run diascope data split"
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f", and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return "; ".join(names[:_NAMED]) + more
 
 
 def split_by_group(
@@ -278,9 +388,6 @@ def split_by_group(
     return training, [row for row in rows if row.group_id in deal.held_out]
 
 
-_PURE = {ManifestLabel(kind) for kind in MarkType}
-
-
 class _Deal:
     """Groups held out for validation, never the last of a class in training."""
 
@@ -288,7 +395,8 @@ class _Deal:
         self.held_out: set[str] = set()
         self._members, self._rng = members, rng
         self._classes = {
-            group: {row.mark_type for row in inside} & _PURE for group, inside in members.items()
+            group: {row.mark_type for row in inside} & PURE_LABELS
+            for group, inside in members.items()
         }
         self._left = Counter(kind for kinds in self._classes.values() for kind in kinds)
         if len(self._left) < 2:

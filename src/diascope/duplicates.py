@@ -3,8 +3,8 @@
 A copy may be mirrored, turned, cropped, resized, compressed again, watermarked, brighter or
 darker. Landmarks (SIFT; Lowe, Int J Comput Vis 2004;60:91) that two pictures share propose a pair;
 aligning the two and comparing them block by block decides, so that a watermark, a censor bar or a
-studio background in common joins nothing. Work grows with the square of the number of pictures:
-700 take about 25 seconds of one core and 200 MB, 3,000 some minutes.
+studio background in common joins nothing. Landmarks are compared only with those near the same
+pivot, so that work grows about in step with the number of pictures: see ``benchmarks/``.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,7 +18,7 @@ from diascope.progress import Track, silent
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
-Halves = npt.NDArray[np.float16]
+Mask = npt.NDArray[np.bool_]
 Indices = npt.NDArray[np.int64]
 
 _SIDE = 256
@@ -33,13 +33,18 @@ _FINE, _COARSE = 1.2, 8.0
 """Widths in pixels of the Gaussians whose difference is a picture's texture."""
 
 _LANDMARK_COSINE = 0.93
-_COMMON_PICTURES = 15
-_COMMON_SHARE = 0.03
-"""A landmark in more pictures than both of these may be a watermark or a bar."""
-_SHARED_RARE = 2
-_SHARED_COMMON = 12
-"""Landmarks that propose a pair: more than a watermark has where they are common."""
-_ROWS_AT_ONCE = 256
+_NEAREST = 4
+_SHARED_NEAREST = 2
+_SHARED_ANY = 12
+"""Landmarks that propose a pair: two, each among the other's nearest; or any, more than a
+watermark has."""
+_PER_PIVOT = 1024
+"""Landmarks for each of which one is drawn as a pivot; fewer are all compared with all."""
+_LISTED, _PROBED = 4, 2
+"""A landmark is listed under its nearest pivots and compared with the lists of nearer ones."""
+_MOST_MATCHES = 48
+"""Matches of a landmark kept per list, the closest: a watermark may be in every picture."""
+_CELLS_AT_ONCE = 4_000_000
 
 _FEATURE_COSINE = 0.85
 _LEAST_FEATURES = 4
@@ -55,6 +60,8 @@ _BLOCK_VARIANCE = 1.0
 """Variance of the texture in grey levels below which a block says nothing."""
 _BLOCK_CORRELATION = 0.5
 _LEAST_BLOCKS = 6
+_LEAST_SPREAD = 16.0
+"""Pixels that agreeing blocks must spread across: a line of text has 12, copies over 24."""
 _LEAST_OVERLAP = 0.15
 """Share of the smaller picture that must be seen in the other."""
 _LEAST_AGREEMENT = 0.55
@@ -81,31 +88,41 @@ class CopyPair:
 
 @dataclass(frozen=True, slots=True)
 class _Signature:
-    """What is kept of a picture: texture (h, w) and features, the most useful first."""
+    """What is kept of a picture: grey (h, w) and its features, the most useful first.
 
-    texture: Halves
+    ``descriptors`` are SIFT's own bytes (n, 128).
+    """
+
+    grey: Pixels
     points: Floats
-    descriptors: Halves
-
-    def mirrored(self) -> "_Signature":
-        points = self.points.copy()
-        points[:, 0] = self.texture.shape[1] - 1 - points[:, 0]
-        return _Signature(self.texture[:, ::-1], points, self.descriptors[:, _MIRROR])
+    descriptors: Pixels
 
 
-def find_copies(pictures: Iterable[Pixels], *, track: Track = silent) -> list[CopyPair]:
+@dataclass(frozen=True, slots=True)
+class _View:
+    """A picture to compare: texture (h, w), features' places (n, 2) and unit vectors (n, 128)."""
+
+    texture: Floats
+    points: Floats
+    vectors: Floats
+
+
+def find_copies(
+    pictures: Iterable[Pixels], *, total: int | None = None, track: Track = silent
+) -> list[CopyPair]:
     """Pairs of pictures that show one photograph, whole or in crops that overlap.
 
     Pictures are sRGB uint8 (H, W, 3), read once, in order, and not kept, so a generator saves
-    memory. Two shots from almost the same place count as one photograph. The same pictures give
-    the same pairs, sorted by (i, j).
+    memory; ``total`` says how many. About 100 kB are kept of each. Two shots from almost the same
+    place count as one photograph. The same pictures give the same pairs, sorted by (i, j).
 
     Raises:
         ValueError: a picture of another shape or dtype.
     """
-    signatures = [_sign(picture) for picture in track(pictures, "Looking for copies")]
+    signatures = [_sign(picture) for picture in track(pictures, "looking for copies", total)]
+    proposed = sorted(_candidates(signatures, track))
     pairs: dict[tuple[int, int], CopyPair] = {}
-    for i, j, is_mirrored in _candidates(signatures):
+    for i, j, is_mirrored in track(proposed, "comparing likely copies"):
         pair = _compare(signatures, i, j, is_mirrored)
         if pair is None or ((i, j) in pairs and pairs[i, j].agreement >= pair.agreement):
             continue
@@ -154,17 +171,23 @@ def _root(parents: list[int], row: int) -> int:
 
 def _sign(picture: Pixels) -> _Signature:
     grey = _grey(picture)
-    levels = grey.astype(np.float32)
-    texture = cv2.GaussianBlur(levels, (0, 0), _FINE) - cv2.GaussianBlur(levels, (0, 0), _COARSE)
     sift = cv2.SIFT.create(nfeatures=_FEATURES, contrastThreshold=_CONTRAST)
     keypoints, raw = sift.detectAndCompute(grey, None)
     points = np.array([keypoint.pt for keypoint in keypoints], np.float32).reshape(-1, 2)
     strengths = np.array([keypoint.response for keypoint in keypoints], np.float32)
-    descriptors = np.zeros((0, 128), np.float32) if raw is None else np.asarray(raw, np.float32)
+    descriptors = np.zeros((0, 128), np.uint8) if raw is None else np.asarray(raw, np.uint8)
     order = _spread(points, strengths, grey.shape)
-    return _Signature(
-        np.asarray(texture, np.float16), points[order], _root_sift(descriptors[order])
-    )
+    return _Signature(grey, points[order], descriptors[order])
+
+
+def _view(signature: _Signature, *, is_mirrored: bool = False) -> _View:
+    grey, points, raw = signature.grey, signature.points, signature.descriptors
+    if is_mirrored:
+        grey, points, raw = grey[:, ::-1], points.copy(), raw[:, _MIRROR]
+        points[:, 0] = grey.shape[1] - 1 - points[:, 0]
+    levels = grey.astype(np.float32)
+    texture = cv2.GaussianBlur(levels, (0, 0), _FINE) - cv2.GaussianBlur(levels, (0, 0), _COARSE)
+    return _View(np.asarray(texture, np.float32), points, _root_sift(raw))
 
 
 def _grey(picture: Pixels) -> Pixels:
@@ -187,48 +210,103 @@ def _spread(points: Floats, strengths: Floats, shape: tuple[int, ...]) -> Indice
     return np.lexsort((-strengths, rank))
 
 
-def _root_sift(descriptors: Floats) -> Halves:
+def _root_sift(descriptors: Pixels) -> Floats:
     """Unit vectors: roots of descriptors that sum to 1 (Arandjelovic, Zisserman, CVPR 2012)."""
-    totals = np.maximum(descriptors.sum(axis=1, keepdims=True), 1e-6)
-    return np.asarray(np.sqrt(descriptors / totals), np.float16)
+    values = descriptors.astype(np.float32)
+    return np.asarray(np.sqrt(values / np.maximum(values.sum(axis=1, keepdims=True), 1.0)))
 
 
-def _candidates(signatures: Sequence[_Signature]) -> Iterator[tuple[int, int, bool]]:
+def _candidates(signatures: Sequence[_Signature], track: Track) -> Iterator[tuple[int, int, bool]]:
     """Pairs worth comparing, with whether the second is to be mirrored."""
     landmarks = [signature.descriptors[:_LANDMARKS] for signature in signatures]
     owners = np.repeat(np.arange(len(landmarks)), [len(each) for each in landmarks])
     if not len(owners):
         return
-    descriptors = np.concatenate(landmarks).astype(np.float32)
+    descriptors = np.concatenate(landmarks)
+    index = _Index(descriptors, owners)
     for is_mirrored in (False, True):
         queries = descriptors[:, _MIRROR] if is_mirrored else descriptors
-        matches = _matches(queries, descriptors, owners)
-        proposed = _voted(*matches, owners, _SHARED_COMMON)
-        proposed |= _voted(*_uncommon(*matches, owners), owners, _SHARED_RARE)
-        for i, j in sorted(proposed):
+        first, second, cosines = index.matches(queries, track)
+        proposed = _voted(first, second, owners, _SHARED_ANY)
+        is_near = _is_near(first, cosines) & _is_near(second, cosines)
+        proposed |= _voted(first[is_near], second[is_near], owners, _SHARED_NEAREST)
+        for i, j in proposed:
             yield i, j, is_mirrored
 
 
-def _matches(queries: Floats, descriptors: Floats, owners: Indices) -> tuple[Indices, Indices]:
-    """Landmarks alike in different pictures, the first of each two in the earlier picture."""
-    first, second = [], []
-    for start in range(0, len(queries), _ROWS_AT_ONCE):
-        cosines = queries[start : start + _ROWS_AT_ONCE] @ descriptors[start:].T
-        rows, columns = np.nonzero(cosines > _LANDMARK_COSINE)
-        is_forward = owners[rows + start] < owners[columns + start]
-        first.append(rows[is_forward] + start)
-        second.append(columns[is_forward] + start)
-    return np.concatenate(first), np.concatenate(second)
+class _Index:
+    """Landmarks listed under the pivots nearest to them: an inverted file.
+
+    Sivic and Zisserman, ICCV 2003, with pivots drawn from the landmarks themselves.
+    """
+
+    def __init__(self, descriptors: Pixels, owners: Indices) -> None:
+        self._descriptors, self._owners = descriptors, owners
+        count = max(1, len(descriptors) // _PER_PIVOT)
+        drawn = np.random.default_rng(0).choice(len(descriptors), count, replace=False)
+        self._pivots = _root_sift(descriptors[np.sort(drawn)])
+        self._lists = self._under_pivots(descriptors, _LISTED)
+
+    def matches(self, queries: Pixels, track: Track) -> tuple[Indices, Indices, Floats]:
+        """Landmarks alike in different pictures, with their cosine.
+
+        ``queries`` are the same landmarks, or the same mirrored. Of each two, the first is in the
+        earlier picture.
+        """
+        probing = self._under_pivots(queries, _PROBED)
+        ends, cosines = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
+        lists = zip(probing, self._lists, strict=True)
+        for rows, columns in track(lists, "comparing landmarks", len(probing)):
+            step = max(1, _CELLS_AT_ONCE // max(1, len(columns)))
+            for start in range(0, len(rows), step):
+                asked, found, alike = self._alike(queries, rows[start : start + step], columns)
+                both = np.sort([asked, found], axis=0)
+                ends.append(both[0] * len(queries) + both[1])
+                cosines.append(alike)
+        # A match may be met from both ends, and in several lists.
+        distinct, index = np.unique(np.concatenate(ends), return_index=True)
+        first, second = np.divmod(distinct, len(queries))
+        return first, second, np.concatenate(cosines)[index]
+
+    def _alike(
+        self, queries: Pixels, rows: Indices, columns: Indices
+    ) -> tuple[Indices, Indices, Floats]:
+        cosines = _root_sift(queries[rows]) @ _root_sift(self._descriptors[columns]).T
+        cosines[self._owners[rows][:, None] == self._owners[columns]] = 0.0
+        row, column = np.nonzero(_closest(cosines))
+        return rows[row], columns[column], cosines[row, column]
+
+    def _under_pivots(self, descriptors: Pixels, nearest: int) -> list[Indices]:
+        """For each pivot, the rows that have it among their nearest."""
+        count = len(self._pivots)
+        nearest = min(nearest, count)
+        pivots = np.empty((len(descriptors), nearest), np.int64)
+        step = max(1, _CELLS_AT_ONCE // count)
+        for start in range(0, len(descriptors), step):
+            cosines = _root_sift(descriptors[start : start + step]) @ self._pivots.T
+            pivots[start : start + step] = np.argpartition(-cosines, nearest - 1)[:, :nearest]
+        order = np.argsort(pivots, axis=None, kind="stable")
+        ends = np.searchsorted(pivots.ravel()[order], np.arange(1, count))
+        return np.split(order // nearest, ends)
 
 
-def _uncommon(first: Indices, second: Indices, owners: Indices) -> tuple[Indices, Indices]:
-    """The matches whose two landmarks are met in few pictures."""
-    count = int(owners[-1]) + 1
-    limit = max(_COMMON_PICTURES, int(_COMMON_SHARE * count))
-    met = np.concatenate([first * count + owners[second], second * count + owners[first]])
-    pictures = np.bincount(np.unique(met) // count, minlength=len(owners))
-    is_kept = (pictures[first] <= limit) & (pictures[second] <= limit)
-    return first[is_kept], second[is_kept]
+def _closest(cosines: Floats) -> Mask:
+    """Where a row's landmark is matched: above the threshold, and no more than the most."""
+    is_close = np.asarray(cosines > _LANDMARK_COSINE)
+    crowded = np.flatnonzero(is_close.sum(axis=1) > _MOST_MATCHES)
+    if len(crowded):
+        kept = np.argpartition(-cosines[crowded], _MOST_MATCHES)[:, :_MOST_MATCHES]
+        is_close[crowded] = False
+        is_close[crowded[:, None], kept] = True
+    return is_close
+
+
+def _is_near(landmarks: Indices, cosines: Floats) -> Mask:
+    """The matches that are among the nearest of their landmark."""
+    order = np.lexsort((-cosines, landmarks))
+    rank = np.empty(len(landmarks), np.int64)
+    rank[order] = np.arange(len(landmarks)) - np.searchsorted(landmarks[order], landmarks[order])
+    return np.asarray(rank < _NEAREST)
 
 
 def _voted(first: Indices, second: Indices, owners: Indices, least: int) -> set[tuple[int, int]]:
@@ -247,35 +325,31 @@ def _voted(first: Indices, second: Indices, owners: Indices, least: int) -> set[
 def _compare(
     signatures: Sequence[_Signature], i: int, j: int, is_mirrored: bool
 ) -> CopyPair | None:
-    fixed = signatures[i]
-    moving = signatures[j].mirrored() if is_mirrored else signatures[j]
+    fixed, moving = _view(signatures[i]), _view(signatures[j], is_mirrored=is_mirrored)
     alignment = _align(fixed, moving)
     if alignment is None:
         return None
     height, width = fixed.texture.shape
-    texture = np.asarray(moving.texture, np.float32)
-    warped = cv2.warpAffine(texture, alignment, (width, height))
-    inside = cv2.warpAffine(np.ones_like(texture), alignment, (width, height), flags=0)
+    warped = cv2.warpAffine(moving.texture, alignment, (width, height))
+    inside = cv2.warpAffine(np.ones_like(moving.texture), alignment, (width, height), flags=0)
     inside = cv2.erode(inside, np.ones((5, 5)))
     overlap = float(inside.mean())
-    size = float(np.linalg.det(alignment[:, :2])) * texture.size / inside.size
+    size = float(np.linalg.det(alignment[:, :2])) * moving.texture.size / inside.size
     if overlap < _LEAST_OVERLAP * min(1.0, size):
         return None
     agreement = _agreement(
-        np.asarray(fixed.texture, np.float32),
-        np.asarray(warped, np.float32),
-        np.asarray(inside, np.float32),
+        fixed.texture, np.asarray(warped, np.float32), np.asarray(inside, np.float32)
     )
     if agreement < _LEAST_AGREEMENT:
         return None
     return CopyPair(i, j, agreement, overlap, is_mirrored)
 
 
-def _align(fixed: _Signature, moving: _Signature) -> Floats | None:
+def _align(fixed: _View, moving: _View) -> Floats | None:
     """Affine map (2, 3) from moving to fixed; None when the features fit no plausible one."""
     if min(len(fixed.points), len(moving.points)) < _LEAST_FEATURES:
         return None
-    cosines = np.asarray(fixed.descriptors, np.float32) @ moving.descriptors.T.astype(np.float32)
+    cosines = fixed.vectors @ moving.vectors.T
     best = cosines.argmax(axis=1)
     is_mutual = cosines.argmax(axis=0)[best] == np.arange(len(best))
     is_kept = is_mutual & (cosines.max(axis=1) > _FEATURE_COSINE)
@@ -303,7 +377,10 @@ def _is_plausible(linear: npt.NDArray[np.floating]) -> bool:
 
 
 def _agreement(first: Floats, second: Floats, inside: Floats) -> float:
-    """Share of the telling blocks where two aligned textures correlate; 0 when there are few."""
+    """Share of the telling blocks where two aligned textures correlate.
+
+    0 where they are few, or those that correlate lie in a band, as text or a bar does.
+    """
     weight = np.maximum(_block_means(inside), 0.1)
     means = [_block_means(each * inside) / weight for each in (first, second)]
     variances = [
@@ -313,9 +390,18 @@ def _agreement(first: Floats, second: Floats, inside: Floats) -> float:
     covariance = _block_means(first * second * inside) / weight - means[0] * means[1]
     correlation = covariance / np.sqrt(np.maximum(variances[0] * variances[1], 1e-3))
     is_telling = (weight > _BLOCK_INSIDE) & (np.maximum(*variances) > _BLOCK_VARIANCE)
-    if is_telling.sum() < _LEAST_BLOCKS:
+    agrees = is_telling & (correlation > _BLOCK_CORRELATION)
+    if is_telling.sum() < _LEAST_BLOCKS or _narrow_spread(agrees) < _LEAST_SPREAD:
         return 0.0
-    return float((correlation[is_telling] > _BLOCK_CORRELATION).mean())
+    return float(agrees.sum() / is_telling.sum())
+
+
+def _narrow_spread(blocks: Mask) -> float:
+    """Standard deviation in pixels of the blocks' places along their narrower axis."""
+    places = np.argwhere(blocks) * (_BLOCK / 2)
+    if len(places) < 3:
+        return 0.0
+    return float(np.sqrt(max(0.0, np.linalg.eigvalsh(np.cov(places.T))[0])))
 
 
 def _block_means(values: Floats) -> Floats:

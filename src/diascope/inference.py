@@ -299,6 +299,14 @@ class Predictor:
         """
         return self._calibrated(self._network(tensors, (_LOGITS,))[0])
 
+    def features(self, tensors: Tensor) -> npt.NDArray[np.floating]:
+        """Pooled features (N, C), what the last layer sees, of prepared pictures as above.
+
+        Raises:
+            BundleError: the bundle's ``model.onnx`` gives no features.
+        """
+        return self._network(tensors, (_FEATURES,))[0]
+
     def _calibrated(self, logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
         if not np.isfinite(logits).all():
             raise BundleError(

@@ -40,7 +40,7 @@ from diascope.dataset import (
     balanced_weights,
     load_samples,
     rendered_sample,
-    split_by_group,
+    split_rows,
     trainable,
 )
 from diascope.errors import ConfigError, DeviceError, OutputError, SplitError, TrainingError
@@ -147,11 +147,11 @@ def fit(
 def load_data(
     config: RunConfig, rows: Sequence[ManifestRow], *, track: Track = silent
 ) -> TrainingData:
-    """Split the rows by group, read the photographs, draw the rendered marks."""
+    """Split the rows (``dataset.split_rows``), read the photographs, draw the rendered marks."""
     training: list[Sample] = []
     validation: list[Sample] = []
     if rows:
-        kept, held_out = split_by_group(rows, config.data.validation_share, config.seed)
+        kept, held_out = split_rows(rows, config.data, config.seed)
         training = load_samples(kept, config.preprocess.size, track=track)
         validation = load_samples(held_out, config.preprocess.size, track=track)
     digest = _digest([*training, *validation]) if rows else None

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
-from diascope.cli import data
+from diascope.cli import audit, data  # noqa: F401 audit adds its commands to data's group
 from diascope.cli.terminal import complain, console, say, tracking
 from diascope.config import RunConfig, load_config
 from diascope.errors import DiascopeError, ImageError, MissingExtraError
@@ -41,6 +41,7 @@ SOME_UNREADABLE = 3
 
 _EXTRAS = {
     "albumentations": "train",
+    "jinja2": "train",
     "lightning": "train",
     "matplotlib": "train",
     "onnx": "train",
