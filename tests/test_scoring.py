@@ -31,7 +31,7 @@ from diascope.scoring import (
     predict_inputs,
     read_inputs,
     record_of,
-    score,
+    score_inputs,
     write_csv,
 )
 
@@ -258,7 +258,7 @@ class TestScore:
         self, predictor, gallery, batch_size, workers
     ):
         inputs = mixed(gallery, order=batch_size)
-        rows = list(score(predictor, inputs, batch_size=batch_size, workers=workers))
+        rows = list(score_inputs(predictor, inputs, batch_size=batch_size, workers=workers))
         assert [row.path for row in rows] == [item.path for item in inputs]
         for item, row in zip(inputs, rows, strict=True):
             if item.path in FAULTS:
@@ -278,7 +278,7 @@ class TestScore:
         item = ScoreInput(
             "7", "p", gallery / "photo.jpg", (10, 20, 60, 90), False, (Context.PREGNANCY,)
         )
-        (row,) = score(predictor, [item])
+        (row,) = score_inputs(predictor, [item])
         told = predictor.predict(
             item.file, box=item.box, blanches=False, contexts=(Context.PREGNANCY,)
         )
@@ -305,13 +305,13 @@ class TestScore:
     def test_a_box_beside_the_picture_costs_that_row_only(self, predictor, gallery):
         good = ScoreInput("a", "a", gallery / "good-0.png")
         beside = replace(good, id="b", box=(500.0, 500.0, 600.0, 600.0))
-        rows = list(score(predictor, [good, beside, replace(good, id="c")]))
+        rows = list(score_inputs(predictor, [good, beside, replace(good, id="c")]))
         assert [row.reason == "too_small" for row in rows] == [False, True, False]
         assert rows[0].p_neither == rows[2].p_neither
 
     def test_several_reasons_stand_in_one_cell(self, predictor, tmp_path):
         Image.new("L", (64, 64), 0).save(tmp_path / "black.png")
-        (row,) = score(predictor, [ScoreInput("x", "x", tmp_path / "black.png")])
+        (row,) = score_inputs(predictor, [ScoreInput("x", "x", tmp_path / "black.png")])
         assert (row.status, row.reason) == (Status.DECLINED, "no_colour;under_exposed")
         assert row.verdict is Verdict.NOT_ASSESSABLE
 
@@ -324,7 +324,7 @@ class TestScore:
                 taken.append(1)
                 yield ScoreInput("x", "x", gallery / "empty.png")
 
-        rows = score(predictor, endless(), batch_size=4, workers=workers)
+        rows = score_inputs(predictor, endless(), batch_size=4, workers=workers)
         assert len(list(islice(rows, 20))) == 20
         rows.close()
         assert len(taken) <= 20 + 4 * (2 * workers + 2)
@@ -333,16 +333,16 @@ class TestScore:
     def test_a_fault_of_the_program_is_no_row(self, predictor, gallery, workers):
         wrong = ScoreInput("x", "x", gallery / "good-0.png", contexts=("nonsense",))
         with pytest.raises(GuidanceError, match="nonsense"):
-            list(score(predictor, [wrong], workers=workers))
+            list(score_inputs(predictor, [wrong], workers=workers))
 
 
 class TestWriteCsv:
     def written(self, predictor, inputs, out, **options):
-        return write_csv(score(predictor, inputs), out, metadata(predictor), **options)
+        return write_csv(score_inputs(predictor, inputs), out, metadata(predictor), **options)
 
     def test_reads_back_as_it_was(self, predictor, gallery, tmp_path):
         inputs = [*mixed(gallery, 1), *listed_inputs([str(gallery / "photo.jpg")], blanches=True)]
-        rows = list(score(predictor, inputs))
+        rows = list(score_inputs(predictor, inputs))
         counts = self.written(predictor, inputs, tmp_path / "rows.csv")
         with (tmp_path / "rows.csv").open(encoding="utf-8", newline="") as file:
             table = csv.DictReader(file)
@@ -386,7 +386,7 @@ class TestWriteCsv:
             out.write_text(earlier)
 
         def breaks():
-            yield from score(predictor, mixed(gallery, 0)[:2])
+            yield from score_inputs(predictor, mixed(gallery, 0)[:2])
             raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
@@ -464,7 +464,7 @@ def test_which_verdicts_are_right_for_a_label():
 
 def test_inputs_are_left_as_they_were(predictor, gallery, tmp_path):
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in gallery.iterdir()}
-    write_csv(score(predictor, read_inputs(gallery)), tmp_path / "rows.csv", {})
+    write_csv(score_inputs(predictor, read_inputs(gallery)), tmp_path / "rows.csv", {})
     after = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in gallery.iterdir()}
     assert before == after
     assert Path(tmp_path / "rows.csv").read_text().count("\n") == len(before) + 1

@@ -346,7 +346,7 @@ def score(
     predictor = Predictor.load(
         model, device=device, runtime=runtime, guidance=guidance, threads=threads
     )
-    rows = scoring.score(predictor, inputs, batch_size=batch_size, workers=workers)
+    rows = scoring.score_inputs(predictor, inputs, batch_size=batch_size, workers=workers)
     with tracking() as track:
         counts = scoring.write_csv(
             track(rows, "scoring", len(inputs)),
