@@ -67,21 +67,8 @@ def transformers(folder: Path, out: Path, batch: int, workers: int) -> None:
     classify = pipeline(
         "image-classification", model=str(_untrained_mobilenet()), device="cpu", top_k=1
     )
-    answers = classify(_Listed(names), batch_size=batch, num_workers=workers)
+    answers = classify(names, batch_size=batch, num_workers=workers)
     _write(out, ((name, *top[0].values()) for name, top in zip(names, answers, strict=True)))
-
-
-class _Listed:
-    """A list that a pipeline takes for a data set, so that its workers load it."""
-
-    def __init__(self, names: list[str]) -> None:
-        self.names = names
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def __getitem__(self, index: int) -> str:
-        return self.names[index]
 
 
 def _untrained_mobilenet() -> Path:
@@ -93,7 +80,7 @@ def _untrained_mobilenet() -> Path:
 
     folder = MODELS / "mobilenet_v2"
     if not folder.exists():
-        MobileNetV2ForImageClassification(MobileNetV2Config()).save_pretrained(folder)
+        MobileNetV2ForImageClassification(MobileNetV2Config(num_labels=1000)).save_pretrained(folder)
         MobileNetV2ImageProcessor().save_pretrained(folder)
     return folder
 

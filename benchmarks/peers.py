@@ -50,8 +50,8 @@ class Pictures:
 
 
 SETS = (
-    Pictures("720x540", 720, 540, 1000, softness=0.7, grain=4.0),
-    Pictures("12 MP", 4032, 3024, 100, softness=1.2, grain=5.0),
+    Pictures("720x540", 720, 540, 1000, softness=0.7, grain=9.0),
+    Pictures("12 MP", 4032, 3024, 100, softness=0.7, grain=10.0),
 )
 
 
@@ -76,9 +76,9 @@ def _draw_one(pictures: Pictures, folder: Path, index: int) -> None:
     size = (pictures.width, pictures.height)
     photo = cv2.resize(skin, size, interpolation=cv2.INTER_CUBIC).astype(np.float32)
     for cells, depth in ((16, 4.0), (4, 4.0)):
-        small = rng.normal(0, depth, (size[1] // cells + 1, size[0] // cells + 1, 1))
-        photo += cv2.resize(small.astype(np.float32), size)[..., None]
-    noise = rng.normal(0, 1, photo.shape).astype(np.float32)
+        small = rng.standard_normal((size[1] // cells + 1, size[0] // cells + 1), np.float32)
+        photo += cv2.resize(depth * small, size)[..., None]
+    noise = rng.standard_normal(photo.shape, np.float32)
     noise = cv2.GaussianBlur(noise, (0, 0), pictures.softness)
     photo += pictures.grain / noise.std() * noise
     settings = [cv2.IMWRITE_JPEG_QUALITY, 88, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, 0x221111]

@@ -35,6 +35,7 @@ HOMES = {
     "onnx": {"export"},
     "onnx_ir": {"export"},
     "onnxruntime": {"inference"},
+    "ray": set(),
     "rich": {"cli"},
     "simplejpeg": {"image"},
     "sklearn": {"baseline", "cross_validation"},
@@ -135,7 +136,7 @@ class TestModule:
             DISTRIBUTIONS.get(name, name)
             for name in outsiders(tree_of(module), at_module_level=False)
         }
-        assert at_top | inside <= declared("train")
+        assert at_top | inside <= declared("train", "ray")
         if room_of(module) not in NEED_TRAIN:
             assert at_top <= declared(), "the base install lacks it"
 
@@ -182,7 +183,7 @@ TRAINING_PACKAGES = {"torch", "torchvision", "albumentations", "lightning", "skl
     [
         ("import diascope", TRAINING_PACKAGES | {"numpy", "cv2", "onnxruntime", "pyarrow"}),
         ("from diascope import Predictor", TRAINING_PACKAGES),
-        ("import diascope.scoring", TRAINING_PACKAGES),
+        ("import diascope.scoring", TRAINING_PACKAGES | {"ray"}),
         ("import diascope.cli", TRAINING_PACKAGES | {"pyarrow"}),
     ],
 )

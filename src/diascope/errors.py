@@ -9,6 +9,7 @@ DiascopeError
 ├── DeviceError          a device that is not there
 ├── BundleError          a model folder that is incomplete or changed
 ├── GuidanceError        a guidance pack that breaks its own rules
+├── ClusterError         machines that do not answer, or whose workers keep dying
 ├── OutputError          an output that exists or cannot be written
 └── MissingExtraError    a command whose packages are not installed
 
@@ -75,6 +76,10 @@ class BundleError(DiascopeError):
 
 class GuidanceError(DiascopeError):
     """A guidance pack breaks its schema; the message names file, claim and mend."""
+
+
+class ClusterError(DiascopeError):
+    """A cluster does not answer, lacks what is asked of it, or its workers keep dying."""
 
 
 class OutputError(DiascopeError):

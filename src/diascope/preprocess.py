@@ -77,7 +77,7 @@ def prepare_pixels(pixels: npt.NDArray[np.uint8], inner: Box | None, size: int) 
     reference = np.array([_median(plane, around) for plane in planes], dtype=np.uint8)
     tensor = np.empty((3, size, size), dtype=np.float32)
     for channel, (plane, skin) in enumerate(zip(planes, reference, strict=True)):
-        tensor[channel] = (_DENSITY - _DENSITY[skin])[np.asarray(plane, dtype=np.uint8)]
+        cv2.LUT(plane, _DENSITY - _DENSITY[skin], dst=tensor[channel])
     return Prepared(tensor, reference, float(ita_degrees(srgb_to_lab(reference))))
 
 
@@ -115,8 +115,10 @@ def _reference_pixels(
     Black and burnt-out pixels are background, hair, bars or paper, and hold no colour of skin;
     they count again where little else is left.
     """
-    coloured = cv2.inRange(pixels.max(axis=-1), _BLACK, 255)
-    coloured &= cv2.inRange(pixels.min(axis=-1), 0, _BURNT)
+    red, green, blue = cv2.split(pixels)  # numpy takes 40 times as long over the last axis
+    lit = cv2.inRange(cv2.max(cv2.max(red, green), blue), _BLACK, 255)
+    unburnt = cv2.inRange(cv2.min(cv2.min(red, green), blue), 0, _BURNT)
+    coloured = cv2.bitwise_and(lit, unburnt)
     where = np.minimum(coloured, 1) if around is None else np.minimum(coloured, around)
     enough = _LEAST_COLOURED * (where.size if around is None else np.count_nonzero(around))
     return where.astype(np.uint8) if np.count_nonzero(where) >= enough else around

@@ -328,6 +328,20 @@ def score(
     batch_size: Annotated[
         int, typer.Option("--batch-size", min=1, help="Pictures per step of a worker.")
     ] = 32,
+    engine: Annotated[
+        Literal["local", "ray"],
+        typer.Option("--engine", help="local: this machine. ray: Ray Data; needs diascope[ray]."),
+    ] = "local",
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            "--ray-address",
+            metavar="ADDRESS",
+            envvar="RAY_ADDRESS",
+            show_default="one is started here",
+            help="With --engine ray: a cluster that runs already, as ray://host:10001 or auto.",
+        ),
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Judge many pictures: exactly one row each, in their order.
@@ -340,13 +354,27 @@ def score(
 
     scoring.check_output(out, overwrite=overwrite)
     inputs = scoring.read_inputs(source)
-    workers = workers or available_cores()
-    # With several workers, the cores are taken by them.
-    threads = None if workers == 1 else 1
-    predictor = Predictor.load(
-        model, device=device, runtime=runtime, guidance=guidance, threads=threads
-    )
-    rows = scoring.score_inputs(predictor, inputs, batch_size=batch_size, workers=workers)
+    if engine == "ray":
+        from diascope.scoring.cluster import score_on_cluster
+
+        # Its workers take the device; here is perhaps none.
+        predictor = Predictor.load(model, runtime=runtime, guidance=guidance)
+        rows = score_on_cluster(
+            predictor,
+            inputs,
+            address=ray_address,
+            device=device,
+            batch_size=batch_size,
+            workers=workers,
+        )
+    else:
+        workers = workers or available_cores()
+        # With several workers, the cores are taken by them.
+        threads = None if workers == 1 else 1
+        predictor = Predictor.load(
+            model, device=device, runtime=runtime, guidance=guidance, threads=threads
+        )
+        rows = scoring.score_inputs(predictor, inputs, batch_size=batch_size, workers=workers)
     with tracking() as track:
         counts = scoring.write_csv(
             track(rows, "scoring", len(inputs)),
