@@ -80,7 +80,9 @@ def _untrained_mobilenet() -> Path:
 
     folder = MODELS / "mobilenet_v2"
     if not folder.exists():
-        MobileNetV2ForImageClassification(MobileNetV2Config(num_labels=1000)).save_pretrained(folder)
+        MobileNetV2ForImageClassification(MobileNetV2Config(num_labels=1000)).save_pretrained(
+            folder
+        )
         MobileNetV2ImageProcessor().save_pretrained(folder)
     return folder
 
@@ -163,9 +165,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--workers", type=int, default=2)
     arguments = parser.parse_args()
-    CONTESTANTS[arguments.name](
-        arguments.folder, arguments.out, arguments.batch, arguments.workers
-    )
+    CONTESTANTS[arguments.name](arguments.folder, arguments.out, arguments.batch, arguments.workers)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ LIMITS = ("decode", "decode-and-network")
 
 @dataclass(frozen=True)
 class Pictures:
-    """A set to draw: ``softness`` is the blur in pixels of the grain, which sets the file's size."""
+    """A set to draw; ``softness`` of the grain, in pixels, sets the size of the files."""
 
     name: str
     width: int

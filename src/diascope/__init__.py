@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from diascope.inference import Prediction, Predictor
     from diascope.labels import INTENDED_USE, LABEL_ORDER, MarkType, Verdict
+    from diascope.scoring import score
 
 __version__ = "0.1.0"
 
@@ -20,9 +21,10 @@ _HOMES = {
     "Prediction": "diascope.inference",
     "Predictor": "diascope.inference",
     "Verdict": "diascope.labels",
+    "score": "diascope.scoring",
 }
 
-__all__ = ["INTENDED_USE", "LABEL_ORDER", "MarkType", "Prediction", "Predictor", "Verdict"]
+__all__ = ["INTENDED_USE", "LABEL_ORDER", "MarkType", "Prediction", "Predictor", "Verdict", "score"]
 
 
 def __getattr__(name: str) -> Any:

@@ -9,8 +9,8 @@ DiascopeError
 ├── DeviceError          a device that is not there
 ├── BundleError          a model folder that is incomplete or changed
 ├── GuidanceError        a guidance pack that breaks its own rules
-├── ClusterError         machines that do not answer, or whose workers keep dying
 ├── OutputError          an output that exists or cannot be written
+├── EngineError          worker processes or machines that do not answer
 └── MissingExtraError    a command whose packages are not installed
 
 Messages have one to three lines: what is wrong and where, why, and what mends it.
@@ -78,12 +78,12 @@ class GuidanceError(DiascopeError):
     """A guidance pack breaks its schema; the message names file, claim and mend."""
 
 
-class ClusterError(DiascopeError):
-    """A cluster does not answer, lacks what is asked of it, or its workers keep dying."""
-
-
 class OutputError(DiascopeError):
     """An output exists already or cannot be written."""
+
+
+class EngineError(DiascopeError):
+    """Worker processes or machines that cannot start or do not answer."""
 
 
 class MissingExtraError(DiascopeError):

@@ -50,8 +50,18 @@ def written_whole(file: Path, mode: str, **how: Any) -> Iterator[IO[Any]]:
             stream.flush()
             os.fsync(stream.fileno())
         draft.replace(file)
+        _sync_folder(file.parent)
     except OSError as error:
         raise OutputError(f"{file}: cannot be written: {error.strerror or error}") from error
     finally:
         with suppress(OSError):  # no draft, or not even its folder
             draft.unlink()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Put the new name on the disk, too."""
+    place = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(place)
+    finally:
+        os.close(place)

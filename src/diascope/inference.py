@@ -28,10 +28,11 @@ from diascope.guidance import (
     load_pack,
     read_contexts,
 )
-from diascope.image import PictureSource, read_picture, source_name
+from diascope.image import Limits, PictureSource, read_picture, source_name
 from diascope.labels import INTENDED_USE, LABEL_ORDER, MarkType, Verdict
 from diascope.machine import available_cores
 from diascope.preprocess import Box, decode_side, prepare
+from diascope.progress import Stages
 from diascope.quality import DeclineReason, assess
 
 Tensor = npt.NDArray[np.float32]
@@ -44,6 +45,7 @@ CHUNK = 64
 """Pictures held at once by ``Predictor.predict_batch``."""
 
 _LOGITS = "logits"
+_Asked = tuple[Verdict, tuple[Context, ...], GlassNote]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +137,14 @@ class Predictor:
         device: Device = "cpu",
         runtime: Runtime = "onnx",
         threads: int | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self.bundle = bundle
         self.pack = pack
         self.device, self.runtime = _choose(device, runtime)
         self.threads = threads
+        self.limits = limits
+        self._claims: dict[_Asked, tuple[Claim, ...]] = {}
         self._network = _network(bundle, self.device, self.runtime, threads)
 
     @classmethod
@@ -151,6 +156,7 @@ class Predictor:
         runtime: Runtime = "onnx",
         guidance: Path | None = None,
         threads: int | None = None,
+        limits: Limits | None = None,
     ) -> Self:
         """Load a shipped bundle by name (None: the default one) or a bundle's folder.
 
@@ -160,6 +166,7 @@ class Predictor:
             runtime: ``onnx`` or ``torch``; the two agree within 1e-4.
             guidance: folder of another guidance pack; None: the shipped one.
             threads: of the network on the processor; None: all cores.
+            limits: bounds of a file, checked before it is decoded; None: ``image.Limits()``.
 
         Raises:
             BundleError: the bundle is not whole, or not one this diascope can run.
@@ -168,11 +175,12 @@ class Predictor:
             MissingExtraError: torch is asked for and not installed.
         """
         verified = load_bundle(resolve_bundle(bundle))
-        return cls(verified, load_pack(guidance), device, runtime, threads)
+        return cls(verified, load_pack(guidance), device, runtime, threads, limits)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Keep what rebuilds it: sessions do not cross processes."""
-        return type(self), (self.bundle, self.pack, self.device, self.runtime, self.threads)
+        rebuilt = (self.bundle, self.pack, self.device, self.runtime, self.threads, self.limits)
+        return type(self), rebuilt
 
     @property
     def name(self) -> str:
@@ -212,18 +220,22 @@ class Predictor:
         blanches: Sequence[bool | None] | None = None,
         contexts: Sequence[Sequence[Context | str]] | None = None,
         on_error: Literal["raise", "return"] = "raise",
+        stages: Stages | None = None,
     ) -> list[Prediction | ImageError]:
         """Judge pictures: one answer each, in their order; as :meth:`predict` for each.
 
         ``boxes``, ``blanches`` and ``contexts`` have one entry per picture. With
         ``on_error="return"`` a picture that cannot be read has its ImageError at its place.
+        ``stages`` counts the seconds of reading, network and guidance.
         """
         if on_error not in ("raise", "return"):
             raise ValueError(f'on_error = {on_error!r}; give "raise" or "return"')
         requests = _requests(images, boxes, blanches, contexts)
         answers: list[Prediction | ImageError] = []
+        spent = Stages() if stages is None else stages
         for start in range(0, len(requests), CHUNK):
-            answers += self._predict_chunk(requests[start : start + CHUNK], on_error == "raise")
+            chunk = requests[start : start + CHUNK]
+            answers += self._predict_chunk(chunk, on_error == "raise", spent)
         return answers
 
     def probabilities(self, tensors: Tensor) -> npt.NDArray[np.float64]:
@@ -240,17 +252,21 @@ class Predictor:
         return softmax(logits, self.bundle.description.temperature)
 
     def _predict_chunk(
-        self, requests: Sequence["_Request"], raises: bool
+        self, requests: Sequence["_Request"], raises: bool, stages: Stages
     ) -> list[Prediction | ImageError]:
-        read = [self._read(request, raises) for request in requests]
+        with stages.spending("reading"):
+            read = [self._read(request, raises) for request in requests]
         seen = [picture for picture in read if isinstance(picture, _Seen)]
-        rows = iter(self.probabilities(np.stack([each.tensor for each in seen])) if seen else ())
-        return [
-            picture
-            if isinstance(picture, ImageError)
-            else self._conclude(request, picture, next(rows))
-            for request, picture in zip(requests, read, strict=True)
-        ]
+        with stages.spending("network"):
+            tensors = [each.tensor for each in seen]
+            rows = iter(self.probabilities(np.stack(tensors)) if seen else ())
+        with stages.spending("guidance"):
+            return [
+                picture
+                if isinstance(picture, ImageError)
+                else self._conclude(request, picture, next(rows))
+                for request, picture in zip(requests, read, strict=True)
+            ]
 
     def _read(self, request: "_Request", raises: bool) -> "_Seen | ImageError":
         try:
@@ -265,7 +281,7 @@ class Predictor:
         size = self.bundle.description.preprocessing.size
         # A box may be a small part of the picture: it needs every pixel there is.
         side = None if request.box else decode_side(size)
-        picture = read_picture(request.image, decode_side=side)
+        picture = read_picture(request.image, decode_side=side, limits=self.limits)
         try:
             prepared = prepare(picture, request.box, size)
         except ImageError as error:
@@ -294,7 +310,7 @@ class Predictor:
             reasons=reasons if glass.verdict.declines else (),
             ita_degrees=seen.ita_degrees,
             glass_test=glass,
-            guidance=self.pack.claims_for(glass.verdict, request.contexts, glass=glass.note),
+            guidance=self._claims_for(glass.verdict, request.contexts, glass.note),
             notes=seen.notes,
             width=seen.width,
             height=seen.height,
@@ -304,6 +320,15 @@ class Predictor:
             model_digest=self.bundle.digest,
             guidance_version=self.pack.version,
         )
+
+    def _claims_for(
+        self, verdict: Verdict, contexts: tuple[Context, ...], note: GlassNote
+    ) -> tuple[Claim, ...]:
+        # Looked up once for each that occurs: few do, and every picture asks.
+        asked = (verdict, contexts, note)
+        if asked not in self._claims:
+            self._claims[asked] = self.pack.claims_for(verdict, contexts, glass=note)
+        return self._claims[asked]
 
     def _gate(
         self, seen: "_Seen", probabilities: npt.NDArray[np.float64]

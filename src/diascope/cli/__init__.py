@@ -1,8 +1,9 @@
 """The command line: parse, call, print; no logic.
 
 Results go to stdout, progress and complaints to stderr. Exit status: 0 done, 1 failed, 2 a command
-line that is none, 3 done but some pictures could not be read. What a command needs beyond the base
-is imported when it runs, so that ``diascope predict photo.jpg`` answers within a second.
+line that is none, 3 done but some pictures could not be read, 130 ended by Ctrl-C. What a command
+needs beyond the base is imported when it runs, so that ``diascope predict photo.jpg`` answers
+within a second.
 """
 
 # ruff: noqa: PLC0415 cold start: each command imports what it runs
@@ -126,6 +127,12 @@ def _box(text: str) -> "Box":
         raise typer.BadParameter(f"{text}: {error}") from None
 
 
+def _auto_or_number(text: str) -> Any:
+    if text == "auto" or (text.isascii() and text.isdecimal() and int(text) > 0):
+        return text if text == "auto" else int(text)
+    raise typer.BadParameter(f"{text}: give auto, or how many work at once")
+
+
 Images = Annotated[
     list[str],
     typer.Argument(metavar="IMAGE...", help="JPEG, PNG, WebP, TIFF, BMP, GIF or AVIF pictures."),
@@ -186,6 +193,8 @@ Settings = Annotated[
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace what an earlier run wrote there.")
 ]
+
+
 Workers = Annotated[
     int | None,
     typer.Option("--workers", min=1, show_default="one per core", help="How many work at once."),
@@ -307,27 +316,88 @@ def _leave_by(answers: Answers) -> None:
 @app.command(
     epilog=_examples(
         "diascope score photos/ --out rows.csv",
-        "diascope score manifest.csv --out rows.csv --model runs/photos/bundle --overwrite",
+        "diascope score manifest.csv --out rows.parquet --resume",
+        "diascope score 'photos/**/*.jpg' --out rows.jsonl --workers 8",
+        "find photos -name '*.jpg' | diascope score - --out -",
+        "diascope score s3://bucket/photos --out rows.parquet --engine ray --ray-address auto",
     )
 )
 def score(
     source: Annotated[
-        Path,
+        str,
         typer.Argument(
-            metavar="DIR_OR_MANIFEST",
-            help="A folder (recursive, sorted), or a CSV with path (relative to it) and, where "
-            "known, id, left, top, right, bottom, blanches (yes or no), contexts.",
+            metavar="SOURCE",
+            help="A folder (recursive, sorted); a glob; a manifest (.csv, .jsonl, .parquet) with "
+            "path (relative to it) and, where known, id, left, top, right, bottom, blanches (yes "
+            "or no), contexts; a list of paths or addresses (.txt, .lst, or - for standard "
+            "input); an archive (.zip, .tar, .tar.gz); an address (https, s3, gs).",
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The rows, as .csv.")],
+    out: Annotated[
+        str,
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="The rows, as .csv, .jsonl or .parquet; - writes to standard output.",
+        ),
+    ],
+    format_name: Annotated[
+        Literal["csv", "jsonl", "parquet"] | None,
+        typer.Option(
+            "--format", show_default="by the name; csv for -", help="How rows are written."
+        ),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on where a run of the same command was cut off; refused where model, inputs "
+            "or settings have changed.",
+        ),
+    ] = False,
+    overwrite: Overwrite = False,
     model: Model = None,
     device: Device = "cpu",
     runtime: Runtime = "onnx",
     guidance: GuidanceFolder = None,
-    workers: Workers = None,
+    workers: Annotated[
+        Any,
+        typer.Option(
+            "--workers",
+            metavar="auto|N",
+            parser=_auto_or_number,
+            help="Processes that work at once; auto: one per core, threads for few pictures.",
+        ),
+    ] = "auto",
     batch_size: Annotated[
         int, typer.Option("--batch-size", min=1, help="Pictures per step of a worker.")
     ] = 32,
+    part_rows: Annotated[
+        int,
+        typer.Option(
+            "--part-rows",
+            min=1,
+            help="Rows that are kept at a time: what a crash can cost, and a Parquet row group.",
+        ),
+    ] = 2000,
+    max_pixels: Annotated[
+        int | None,
+        typer.Option(
+            "--max-pixels",
+            min=1,
+            show_default="200 million for a JPEG, 64 million else",
+            help="A larger picture is not decoded: too_large.",
+        ),
+    ] = None,
+    max_bytes: Annotated[
+        int | None,
+        typer.Option(
+            "--max-bytes",
+            min=1,
+            show_default="100 million",
+            help="A larger file is not read: too_large.",
+        ),
+    ] = None,
     engine: Annotated[
         Literal["local", "ray"],
         typer.Option("--engine", help="local: this machine. ray: Ray Data; needs diascope[ray]."),
@@ -342,49 +412,37 @@ def score(
             help="With --engine ray: a cluster that runs already, as ray://host:10001 or auto.",
         ),
     ] = None,
-    overwrite: Overwrite = False,
 ) -> None:
     """Judge many pictures: exactly one row each, in their order.
 
-    A picture that cannot be read has a row that says why; the exit status is then 3. What made the
-    rows stands beside them in NAME.meta.json. The file appears when it is whole.
+    A picture that cannot be read has a row that says why; the exit status is then 3. The file
+    appears when it is whole: until then its rows are kept beside it, and --resume goes on after
+    whatever cut the run off, to the same bytes. What made the rows stands in the file's metadata
+    (Parquet) or in NAME.meta.json.
     """
-    from diascope import scoring
+    from diascope.cli.score import Scoring, limits_of
     from diascope.inference import Predictor
+    from diascope.scoring import Cluster, Status
 
-    scoring.check_output(out, overwrite=overwrite)
-    inputs = scoring.read_inputs(source)
     if engine == "ray":
-        from diascope.scoring.cluster import score_on_cluster
-
         # Its workers take the device; here is perhaps none.
-        predictor = Predictor.load(model, runtime=runtime, guidance=guidance)
-        rows = score_on_cluster(
-            predictor,
-            inputs,
-            address=ray_address,
-            device=device,
-            batch_size=batch_size,
-            workers=workers,
-        )
-    else:
-        workers = workers or available_cores()
-        # With several workers, the cores are taken by them.
-        threads = None if workers == 1 else 1
+        workers = Cluster(ray_address, None if workers == "auto" else workers, device)
+        device = "cpu"
+    run = Scoring(out, format_name, resume=resume, overwrite=overwrite, part_rows=part_rows)
+    try:
+        inputs = run.inputs(source)
         predictor = Predictor.load(
-            model, device=device, runtime=runtime, guidance=guidance, threads=threads
+            model,
+            device=device,
+            runtime=runtime,
+            guidance=guidance,
+            threads=1,  # the cores are taken by the workers
+            limits=limits_of(max_pixels, max_bytes),
         )
-        rows = scoring.score_inputs(predictor, inputs, batch_size=batch_size, workers=workers)
-    with tracking() as track:
-        counts = scoring.write_csv(
-            track(rows, "scoring", len(inputs)),
-            out,
-            scoring.metadata(predictor),
-            overwrite=overwrite,
-        )
-    told = ", ".join(f"{counts[status]} {status}" for status in scoring.Status)
-    say(f"{out}: {counts.total()} rows ({told}), model {predictor.name}", INTENDED_USE)
-    if counts[scoring.Status.UNREADABLE]:
+        summary = run.score(predictor, inputs, workers, batch_size)
+    except KeyboardInterrupt:
+        run.interrupted()
+    if summary.counts.get(Status.UNREADABLE):
         raise typer.Exit(SOME_UNREADABLE)
 
 

@@ -4,7 +4,7 @@ Progress is a bar where someone watches and a plain line now and then where nobo
 """
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from operator import length_hint
 from time import monotonic
@@ -50,14 +50,28 @@ def say(*lines: str) -> None:
         _print(console(), line)
 
 
+def notice(*lines: str) -> None:
+    """Print lines on stderr, whole however long."""
+    for line in lines:
+        _print(Console(stderr=True), line)
+
+
 def complain(error: DiascopeError) -> None:
     """Print an error's lines on stderr."""
     _print(Console(stderr=True), f"Error: {error}")
 
 
+def _nothing() -> str:
+    return ""
+
+
 @contextmanager
-def tracking() -> Iterator[Track]:
-    """A track for the library's work; what it logs meanwhile is shown above the bars."""
+def tracking(note: Callable[[], str] = _nothing, least: float = 0.0) -> Iterator[Track]:
+    """A track for the library's work; what it logs meanwhile is shown above the bars.
+
+    ``note`` gives words that stand behind the count, such as other counts. Of work that took less
+    than ``least`` seconds no line is left.
+    """
     console = Console(stderr=True)
     bars = Progress(
         TextColumn("{task.description}", markup=False),
@@ -66,32 +80,34 @@ def tracking() -> Iterator[Track]:
         _RateColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
+        _NoteColumn(note),
         console=console,
         redirect_stdout=False,  # results go to stdout, also when only stderr is a terminal
         disable=not console.is_terminal,
     )
     with _logged(console), bars:
-        yield _Bars(bars) if console.is_terminal else _Lines(console)
+        yield _Bars(bars, note, least) if console.is_terminal else _Lines(console, note, least)
 
 
 class _Bars:
     """One bar per piece of work; a finished one becomes a line, so that few stay."""
 
-    def __init__(self, bars: Progress) -> None:
-        self._bars = bars
+    def __init__(self, bars: Progress, note: Callable[[], str], least: float) -> None:
+        self._bars, self._note, self._least = bars, note, least
 
     def __call__(
         self, items: Iterable[T], description: str, total: int | None = None
     ) -> Iterator[T]:
         total = _length(items, total)
         task = self._bars.add_task(description, total=total)
-        pace = _Pace(description, total)
+        pace = _Pace(description, total, self._note)
         try:
             for item in items:
                 yield item
                 pace.count += 1
                 self._bars.advance(task)
-            _print(self._bars.console, pace.summary())
+            if pace.seconds >= self._least:
+                _print(self._bars.console, pace.summary())
         finally:
             self._bars.remove_task(task)
 
@@ -99,13 +115,13 @@ class _Bars:
 class _Lines:
     """A plain line after a while, then now and then, and one at the end."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self, console: Console, note: Callable[[], str], least: float) -> None:
+        self._console, self._note, self._least = console, note, least
 
     def __call__(
         self, items: Iterable[T], description: str, total: int | None = None
     ) -> Iterator[T]:
-        pace = _Pace(description, _length(items, total))
+        pace = _Pace(description, _length(items, total), self._note)
         due = FIRST_LINE
         for item in items:
             yield item
@@ -113,14 +129,15 @@ class _Lines:
             if pace.seconds >= due and not pace.done:
                 due = pace.seconds + NEXT_LINES
                 _print(self._console, pace.line())
-        _print(self._console, pace.summary())
+        if pace.seconds >= self._least:
+            _print(self._console, pace.summary())
 
 
 class _Pace:
     """How many have gone by, how fast, and how long the rest will take."""
 
-    def __init__(self, description: str, total: int | None) -> None:
-        self._description, self._total = description, total
+    def __init__(self, description: str, total: int | None, note: Callable[[], str]) -> None:
+        self._description, self._total, self._note = description, total, note
         self._start = monotonic()
         self.count = 0
 
@@ -138,10 +155,16 @@ class _Pace:
 
     def line(self) -> str:
         if self._total is None:
-            return f"{self._description}: {self.count}, {_speed(self.rate)}"
+            return f"{self._description}: {self.count}, {_speed(self.rate)}{self._noted}"
         left = max(0, self._total - self.count) / max(self.rate, 1e-9)
         of = f"{self.count} of {self._total}"
-        return f"{self._description}: {of}, {_speed(self.rate)}, {_clock(left)} left"
+        speed = _speed(self.rate)
+        return f"{self._description}: {of}, {speed}, {_clock(left)} left{self._noted}"
+
+    @property
+    def _noted(self) -> str:
+        note = self._note()
+        return f", {note}" if note else ""
 
     def summary(self) -> str:
         took = f"{_clock(self.seconds)}, {_speed(self.rate)}"
@@ -152,6 +175,15 @@ class _RateColumn(ProgressColumn):
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
         return Text("" if speed is None else _speed(speed), style="progress.data.speed")
+
+
+class _NoteColumn(ProgressColumn):
+    def __init__(self, note: Callable[[], str]) -> None:
+        super().__init__()
+        self._note = note
+
+    def render(self, task: Task) -> Text:
+        return Text(self._note())
 
 
 class _ToConsole(logging.Handler):

@@ -3,16 +3,20 @@
 Rows keep the order of the inputs; a picture that cannot be read becomes a row that says so.
 """
 
+from diascope.scoring.api import Rows, score
 from diascope.scoring.batch import BatchScorer
+from diascope.scoring.cluster import Cluster
 from diascope.scoring.engine import predict_inputs, score_inputs
 from diascope.scoring.inputs import (
     PICTURE_SUFFIXES,
-    ScoreInput,
     listed_inputs,
-    parse_box,
+    no_pictures,
     read_inputs,
+    source_inputs,
 )
-from diascope.scoring.output import check_output, metadata, write_csv
+from diascope.scoring.manifest import parse_box
+from diascope.scoring.output import FORMATS, format_of, metadata
+from diascope.scoring.places import ScoreInput
 from diascope.scoring.rows import (
     COLUMNS,
     SEPARATOR,
@@ -23,25 +27,37 @@ from diascope.scoring.rows import (
     record_of,
     row_of,
 )
+from diascope.scoring.run import PART_ROWS, Run, Summary, stream
+from diascope.scoring.spool import SpooledInputs
 
 __all__ = [
     "COLUMNS",
+    "FORMATS",
+    "PART_ROWS",
     "PICTURE_SUFFIXES",
     "SEPARATOR",
     "BatchScorer",
+    "Cluster",
     "Row",
+    "Rows",
+    "Run",
     "ScoreInput",
+    "SpooledInputs",
     "Status",
+    "Summary",
     "agrees",
-    "check_output",
     "document_ids",
+    "format_of",
     "listed_inputs",
     "metadata",
+    "no_pictures",
     "parse_box",
     "predict_inputs",
     "read_inputs",
     "record_of",
     "row_of",
+    "score",
     "score_inputs",
-    "write_csv",
+    "source_inputs",
+    "stream",
 ]

@@ -8,27 +8,27 @@ import math
 import os
 import pickle
 import socket
-import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from diascope.errors import ClusterError, DiascopeError, MissingExtraError
+from diascope.errors import DiascopeError, EngineError, MissingExtraError
 from diascope.inference import Device, Predictor
 from diascope.machine import available_cores
+from diascope.progress import Stages
+from diascope.scoring.archive import Streamed
 from diascope.scoring.batch import BatchScorer
-from diascope.scoring.inputs import ScoreInput
+from diascope.scoring.places import ScoreInput
 from diascope.scoring.rows import Row
+from diascope.scoring.workers import WorkerPool
 
 TASK = 512
 """Most pictures of one task: what a killed worker has to do again."""
 WINDOW = 1_000_000
 """Most inputs whose names are held at once."""
-RETRIES = 3
-"""How often a task is given out again after its worker died."""
 
 _TASKS_EACH = 4  # at least so many per worker where there are pictures enough: all end together
 _OBJECT_STORE = 256 * 2**20  # bytes on this machine; only names and rows pass through it
@@ -44,40 +44,52 @@ _ENVIRONMENT = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Machines that Ray joins.
+
+    Attributes:
+        address: of a cluster that runs already, such as ``auto`` or ``ray://host:10001``; it is
+            left running. None: one is started on this machine, and stopped at the end.
+        workers: processes, a core each; None: one per core of the cluster.
+        device: ``auto`` or ``cuda`` shares out the cluster's GPUs among the workers.
+    """
+
+    address: str | None = None
+    workers: int | None = None
+    device: Device = "cpu"
+
+
 def score_on_cluster(
-    predictor: Predictor,
-    inputs: Iterable[ScoreInput],
-    *,
-    address: str | None = None,
-    device: Device = "cpu",
-    batch_size: int = 32,
-    workers: int | None = None,
+    scorer: BatchScorer, inputs: Iterable[ScoreInput], batch_size: int, cluster: Cluster
 ) -> Iterator[Row]:
     """Exactly one row per input, in the order of the inputs: those of the local engine.
 
-    Args:
-        predictor: goes to the workers with its bundle and its guidance as they were verified.
-        inputs: what they name is read by the workers, so it has to be there for all of them.
-        address: of a cluster that runs already, such as ``auto`` or ``ray://host:10001``; it is
-            left running. None: one is started on this machine, and stopped at the end.
-        device: ``auto`` or ``cuda`` shares out the cluster's GPUs among the workers.
-        batch_size: pictures per step of a worker.
-        workers: processes, a core each; None: one per core of the cluster.
+    The predictor goes to the workers with its bundle and its guidance as they were verified. What
+    the inputs name is read by the workers, so it has to be there for all of them.
 
     Raises:
         MissingExtraError: ray is not installed.
-        ClusterError: no cluster answers there, it has no GPU for ``cuda``, or a task outlives
-            ``RETRIES`` more workers no more than the first.
+        EngineError: no cluster answers, it has no GPU for ``cuda``, or its workers keep dying.
     """
     ray = _ray()
     remaining = iter(inputs)
-    with _cluster(ray, address, workers):
-        pool = _Pool.of(ray.cluster_resources(), device, workers)
-        while window := list(islice(remaining, WINDOW)):
-            yield from _score_window(ray, predictor, window, pool, batch_size)
+    with _joined(ray, cluster):
+        pool = _Pool.of(ray.cluster_resources(), cluster)
+        while window := [_anywhere(item) for item in islice(remaining, WINDOW)]:
+            yield from _score_window(ray, scorer, window, batch_size, pool)
 
 
-@dataclass(frozen=True)
+def _anywhere(item: ScoreInput) -> ScoreInput:
+    if isinstance(item.file, Streamed):
+        raise EngineError(
+            f"{item.file.archive}: a compressed tar is read in order, by one machine; "
+            "use --engine local, or pack it as .tar or .zip"
+        )
+    return item
+
+
+@dataclass(frozen=True, slots=True)
 class _Pool:
     """Workers of a cluster, and what each takes of it besides one core."""
 
@@ -85,37 +97,41 @@ class _Pool:
     gpus_each: float
 
     @classmethod
-    def of(cls, resources: dict[str, float], device: Device, workers: int | None) -> "_Pool":
-        workers = workers or max(1, int(resources.get("CPU", 1)))
-        gpus = 0.0 if device == "cpu" else resources.get("GPU", 0.0)
-        if device == "cuda" and not gpus:
-            raise ClusterError("device cuda: the cluster has no GPU; use cpu or auto")
+    def of(cls, resources: dict[str, float], cluster: Cluster) -> "_Pool":
+        workers = cluster.workers or max(1, int(resources.get("CPU", 1)))
+        gpus = 0.0 if cluster.device == "cpu" else resources.get("GPU", 0.0)
+        if cluster.device == "cuda" and not gpus:
+            raise EngineError("device cuda: the cluster has no GPU; use cpu or auto")
         # Ray counts shares of a GPU in ten thousandths, and takes above one only whole ones.
         return cls(workers, min(1.0, math.floor(1e4 * gpus / workers) / 1e4))
 
 
-class _Worker:
-    """An actor: the predictor is built once, in its process."""
+class _Actor:
+    """One core's worker, as the local engine's: what a picture may kill is a process below it."""
 
     def __init__(self, predictor: Predictor, device: Device, batch_size: int) -> None:
-        bundle, pack = predictor.bundle, predictor.pack
-        self.score = BatchScorer(Predictor(bundle, pack, device, predictor.runtime, threads=1))
+        given = predictor
+        alone = Predictor(given.bundle, given.pack, device, given.runtime, 1, given.limits)
+        self.scorer = BatchScorer(alone)
+        self.pool = WorkerPool(self.scorer, 1)
         self.batch_size = batch_size
 
     def __call__(self, task: dict[str, Any]) -> dict[str, list[bytes]]:
-        """Rows of one task, or the error that ends the run, as bytes that cross machines."""
-        inputs: list[ScoreInput] = pickle.loads(task["inputs"][0])  # noqa: S301 our own bytes
+        """Rows of one task and the seconds of their stages, or the error that ends the run."""
+        inputs: Sequence[ScoreInput] = pickle.loads(task["inputs"][0])  # noqa: S301 our own bytes
         starts = range(0, len(inputs), self.batch_size)
+        self.scorer.stages.clear()
+        answer: tuple[list[Row], Stages] | DiascopeError
         try:
-            batches = [self.score(inputs[at : at + self.batch_size]) for at in starts]
-            answer: list[Row] | DiascopeError = [row for rows in batches for row in rows]
+            batches = self.pool.map(inputs[at : at + self.batch_size] for at in starts)
+            answer = [row for rows in batches for row in rows], self.scorer.stages
         except DiascopeError as error:
             answer = error
-        return {"rows": [pickle.dumps(answer)]}
+        return {"answer": [pickle.dumps(answer)]}
 
 
 def _score_window(
-    ray: Any, predictor: Predictor, inputs: list[ScoreInput], pool: _Pool, batch_size: int
+    ray: Any, scorer: BatchScorer, inputs: list[ScoreInput], batch_size: int, pool: _Pool
 ) -> Iterator[Row]:
     fair = math.ceil(len(inputs) / (_TASKS_EACH * pool.workers))
     size = min(TASK, max(batch_size, fair))
@@ -123,30 +139,32 @@ def _score_window(
     tasks = [{"inputs": pickle.dumps(inputs[at : at + size])} for at in starts]
     device: Device = "cuda" if pool.gpus_each else "cpu"
     with _ordered_and_quiet(ray):
+        # Ray Data gives the task of an actor that died to another, however often.
         answers = ray.data.from_items(tasks, override_num_blocks=len(tasks)).map_batches(
-            _Worker,
+            _Actor,
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(size=pool.workers),
-            fn_constructor_args=(predictor, device, batch_size),
+            fn_constructor_args=(scorer.predictor, device, batch_size),
             num_cpus=1,
             num_gpus=pool.gpus_each or None,
-            max_restarts=-1,
-            max_task_retries=RETRIES,
         )
     try:
-        for answer in answers.iter_rows():
-            yield from _rows(answer["rows"])
+        for record in answers.iter_rows():
+            yield from _rows(record["answer"], scorer.stages)
     except ray.exceptions.RayActorError as error:
-        raise ClusterError(
-            f"workers died of the same {size} pictures {1 + RETRIES} times: too little memory, or "
-            "a file that breaks a decoder\ngive fewer --workers, or try --engine local"
+        raise EngineError(
+            "the cluster's workers keep dying: they may lack memory, or diascope is not installed "
+            "there\n(its version has to be this one's); use fewer --workers, then --resume"
         ) from error
 
 
-def _rows(answer: bytes) -> list[Row]:
-    rows = pickle.loads(answer)  # noqa: S301 our own worker's bytes
-    if isinstance(rows, DiascopeError):
-        raise rows
+def _rows(answer: bytes, stages: Stages) -> list[Row]:
+    told = pickle.loads(answer)  # noqa: S301 our own worker's bytes
+    if isinstance(told, DiascopeError):
+        raise told
+    rows, spent = told
+    for stage, seconds in spent.items():
+        stages.add(stage, seconds)
     return cast(list[Row], rows)
 
 
@@ -165,27 +183,28 @@ def _ray() -> Any:
 
 
 @contextmanager
-def _cluster(ray: Any, address: str | None, workers: int | None) -> Iterator[None]:
+def _joined(ray: Any, cluster: Cluster) -> Iterator[None]:
     """Join a cluster or start one here, and leave it; one that was joined before stays joined."""
     if ray.is_initialized():
         yield
         return
     quiet = {"logging_level": logging.CRITICAL, "log_to_driver": False}
     try:
-        if address:
-            _knock(address)
-            ray.init(address, **quiet)
+        if cluster.address:
+            _knock(cluster.address)
+            ray.init(cluster.address, **quiet)
         else:
             ray.init(
                 "local",  # without it, ray would join whatever cluster it finds
-                num_cpus=workers or available_cores(),
+                num_cpus=cluster.workers or available_cores(),
                 include_dashboard=False,
                 object_store_memory=_OBJECT_STORE,
                 **quiet,
             )
     except (OSError, RuntimeError, ValueError) as error:
         told = str(error).partition("\n")[0][:200]
-        raise ClusterError(f"{address or 'a cluster on this machine'}: {told}") from error
+        where = cluster.address or "a cluster on this machine"
+        raise EngineError(f"{where} cannot be joined: {told}") from error
     try:
         yield
     finally:
@@ -207,7 +226,5 @@ def _ordered_and_quiet(ray: Any) -> Iterator[None]:
     context.print_on_execution_start = False
     context.execution_options.preserve_order = True
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    with ray.data.DataContext.current(context), warnings.catch_warnings():
-        # The retries have no parameter of their own as yet.
-        warnings.simplefilter("ignore", DeprecationWarning)
+    with ray.data.DataContext.current(context):
         yield

@@ -1,70 +1,92 @@
-"""What to score: a folder, a manifest or a list becomes ``ScoreInput`` after ``ScoreInput``."""
+"""What to score: a folder, glob, manifest, list, archive or address, picture by picture."""
 
-import csv
 import os
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from math import isfinite
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from glob import has_magic, iglob
 from pathlib import Path, PurePath
-from typing import Any
 
-from diascope.errors import GuidanceError, ManifestError
-from diascope.guidance import Context, read_contexts
-from diascope.labels import ManifestLabel
+from diascope.errors import ManifestError
+from diascope.guidance import Context
 from diascope.preprocess import Box
+from diascope.scoring import archive, manifest
+from diascope.scoring.places import Place, ScoreInput
+from diascope.scoring.remote import Address, is_address, redacted
 
 PICTURE_SUFFIXES = frozenset(
     [".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".heic", ".heif"]
 )
-"""Files of a folder that get a row, whether they can be read or not; in lower case."""
+"""Files of a folder or archive that get a row, readable or not; in lower case."""
+LIST_SUFFIXES = (".txt", ".lst")
+STANDARD_INPUT = "-"
 
-BOX_COLUMNS = ("left", "top", "right", "bottom")
-
-_NAMED = 5  # rows of one fault that an error names
-_ANSWERS = {"": None, "yes": True, "no": False}
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreInput:
-    """One picture to score and what is known of it.
-
-    Attributes:
-        id: the manifest's id, else the path.
-        path: as written in the manifest, or relative to the folder.
-        file: where the picture is.
-        box: left, top, right, bottom of the mark in pixels of the upright original.
-        blanches: answer of the glass test.
-        contexts: what is known of the person.
-        mark_type: the manifest's label, for tables that compare; never given to the predictor.
-    """
-
-    id: str
-    path: str
-    file: Path
-    box: Box | None = None
-    blanches: bool | None = None
-    contexts: tuple[Context, ...] = ()
-    mark_type: ManifestLabel | None = None
+Source = str | os.PathLike[str]
 
 
-def read_inputs(path: Path | str, *, labelled: bool = False) -> tuple[ScoreInput, ...]:
-    """Pictures of a folder (recursive, sorted by path) or of a CSV manifest (in its order).
+def source_inputs(source: Source, *, labelled: bool = False) -> Iterator[ScoreInput]:
+    """Pictures of a source, one by one.
 
-    A manifest needs the column ``path`` (relative to it, inside its folder) and may have ``id``,
-    ``left, top, right, bottom``, ``blanches`` (yes, no or empty) and ``contexts`` (joined by
-    ``;``); ``mark_type`` is read only where ``labelled`` is asked for. Whether the pictures exist
-    is found out when they are scored.
+    A source is a folder (recursive, sorted by path; a linked folder outside it is followed once),
+    a glob, a manifest (.csv, .jsonl, .parquet), a list of paths and addresses (.txt, .lst, or
+    ``-`` for standard input), an archive (.zip, .tar, .tar.gz and the like), one picture, or an
+    address of any of these but an archive.
+
+    A manifest needs the column ``path`` (relative to it, inside its folder; or an address) and may
+    have ``id``, ``left, top, right, bottom``, ``blanches`` (yes, no or empty) and ``contexts``
+    (joined by ``;``); ``mark_type`` is read only where ``labelled`` is asked for. Whether the
+    pictures exist is found out when they are scored.
 
     Raises:
-        ManifestError: nothing there, no pictures, no column ``path``, a column twice, a row of
-            another length than the header, or values that are none.
+        ManifestError: nothing there, no column ``path``, a column twice, a row of another length
+            than the header, values that are none, or an archive that is refused.
+        MissingExtraError: an address whose package is not installed.
     """
-    path = Path(path)
-    inputs = tuple(_folder_inputs(path) if path.is_dir() else _manifest_inputs(path, labelled))
+    name = os.fspath(source)
+    if is_address(name):
+        return _remote_inputs(name, labelled)
+    if name == STANDARD_INPUT:
+        return _listed(sys.stdin.buffer)
+    if Path(name).is_dir():
+        return _folder_inputs(name)
+    return _file_inputs(name, labelled)
+
+
+def _file_inputs(name: str, labelled: bool) -> Iterator[ScoreInput]:
+    lower = name.lower()
+    if lower.endswith(manifest.SUFFIXES):
+        return manifest.manifest_inputs(name, labelled=labelled)
+    if archive.is_archive(name):
+        return archive.archive_inputs(name, is_picture_name)
+    if lower.endswith(LIST_SUFFIXES):
+        return _list_file(name)
+    if has_magic(name) and not Path(name).exists():
+        return _glob_inputs(name)
+    if is_picture_name(name):
+        return iter([named_input(name)])
+    raise ManifestError(
+        f"{name}: no such folder or manifest; check the path\n"
+        f"(a folder, a glob, {', '.join((*manifest.SUFFIXES, *LIST_SUFFIXES, *archive.SUFFIXES))}, "
+        "an address, or - for a list on standard input)"
+    )
+
+
+def read_inputs(source: Source, *, labelled: bool = False) -> tuple[ScoreInput, ...]:
+    """Everything that :func:`source_inputs` gives, at once.
+
+    Raises:
+        ManifestError: as there, or no pictures.
+    """
+    inputs = tuple(source_inputs(source, labelled=labelled))
     if not inputs:
-        raise ManifestError(f"{path}: holds no pictures; give a folder of them or a CSV manifest")
+        raise no_pictures(source)
     return inputs
+
+
+def no_pictures(source: Source) -> ManifestError:
+    """What to say of a source that holds none."""
+    return ManifestError(
+        f"{redacted(os.fspath(source))}: holds no pictures; give a folder of them or a CSV manifest"
+    )
 
 
 def listed_inputs(
@@ -92,131 +114,113 @@ def listed_inputs(
     return tuple(inputs)
 
 
-def _folder_inputs(folder: Path) -> Iterator[ScoreInput]:
-    names = []
-    for here, _, files in os.walk(folder, onerror=_cannot_list):
-        inside = Path(here).relative_to(folder)
-        names += [inside / name for name in files if _is_picture_name(name)]
-    for name in sorted(names, key=PurePath.as_posix):
-        yield ScoreInput(name.as_posix(), name.as_posix(), folder / name)
-
-
-def _is_picture_name(name: str) -> bool:
+def is_picture_name(name: str) -> bool:
+    """Whether a file's name ends as a picture's does."""
     return PurePath(name).suffix.lower() in PICTURE_SUFFIXES
 
 
-def _cannot_list(error: OSError) -> None:
-    # os.walk would pass over such a folder without a word.
-    raise ManifestError(f"{error.filename}: the folder cannot be listed: {error.strerror}")
+def named_input(name: str) -> ScoreInput:
+    """One picture by its path or address."""
+    place: Place = Address(name) if is_address(name) else Path(name)
+    return ScoreInput(redacted(name), redacted(name), place)
 
 
-def _manifest_inputs(path: Path, labelled: bool) -> Iterator[ScoreInput]:
-    faults: dict[str, list[str]] = {}
-    inputs = []
-    for line, cells in _manifest_cells(path):
-        try:
-            inputs.append(_input(_whole(cells), path.parent, labelled))
-        except ValueError as error:
-            where = f"line {line} {cells['path'] or ''}".strip()
-            faults.setdefault(str(error), []).append(where)
-    if faults:
-        raise ManifestError(_tell(faults, path))
-    return iter(inputs)
-
-
-def _manifest_cells(path: Path) -> Iterator[tuple[int, dict[str | Any, str | Any]]]:
+def _list_file(name: str) -> Iterator[ScoreInput]:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            table = csv.DictReader(file, strict=True)
-            _check_columns(table.fieldnames or (), path)
-            for cells in table:
-                yield table.line_num, cells
+        with Path(name).open("rb") as lines:
+            yield from _listed(lines)
     except FileNotFoundError:
-        raise ManifestError(f"{path}: no such folder or manifest; check the path") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ManifestError(f"{path}: not readable as a CSV manifest: {error}") from error
+        raise ManifestError(f"{name}: no such list; check the path") from None
+    except OSError as error:
+        raise ManifestError(f"{name}: cannot be read: {error.strerror}") from error
 
 
-def _check_columns(columns: Sequence[str], path: Path) -> None:
-    if "path" not in columns:
+def _listed(lines: Iterable[bytes]) -> Iterator[ScoreInput]:
+    checked = set()
+    for line in lines:
+        name = os.fsdecode(line.rstrip(b"\r\n"))
+        if not name.strip():
+            continue
+        item = named_input(name)
+        if isinstance(item.file, Address) and item.file.scheme not in checked:
+            item.file.check()
+            checked.add(item.file.scheme)
+        yield item
+
+
+def _glob_inputs(pattern: str) -> Iterator[ScoreInput]:
+    # Unlike Path.glob it takes an absolute pattern.
+    for name in sorted(iglob(pattern, recursive=True)):  # noqa: PTH207
+        if not Path(name).is_dir():
+            yield named_input(name)
+
+
+def _remote_inputs(url: str, labelled: bool) -> Iterator[ScoreInput]:
+    address = Address(url)
+    address.check()
+    path = url.partition("?")[0].lower()
+    if path.endswith(manifest.SUFFIXES):
+        return manifest.manifest_inputs(url, labelled=labelled)
+    if path.endswith(LIST_SUFFIXES):
+        return _listed(address.open())
+    if archive.is_archive(path):
+        raise ManifestError(f"{redacted(url)}: an archive is read from a disk; copy it here first")
+    if is_picture_name(path) and "*" not in path:
+        return iter([named_input(url)])
+    if address.scheme in ("http", "https"):
         raise ManifestError(
-            f"{path}: column path is missing; it holds file names relative to the manifest"
+            f"{redacted(url)}: a web server lists no folder; give a list or manifest of addresses"
         )
-    twice = [name for name, count in Counter(columns).items() if count > 1]
-    if twice:
-        raise ManifestError(f"{path}: column {', '.join(twice)} stands twice; remove one")
+    return (named_input(name) for name in address.files() if is_picture_name(name))
 
 
-def _whole(cells: Mapping[str | Any, str | Any]) -> dict[str, str]:
-    # csv puts surplus fields under None, and None for those that are missing.
-    if None in cells or None in cells.values():
-        raise ValueError("not as many fields as columns (a field that holds a comma needs quotes)")
-    return {name: text.strip() for name, text in cells.items()}
+def _folder_inputs(folder: str) -> Iterator[ScoreInput]:
+    for name in _Tree(folder).names(Path(folder)):
+        yield ScoreInput(name, name, Path(folder, name))
 
 
-def _input(cells: Mapping[str, str], folder: Path, labelled: bool) -> ScoreInput:
-    name = cells["path"]
-    if not name:
-        raise ValueError("path is empty")
-    if PurePath(name).is_absolute() or ".." in PurePath(name).parts:
-        raise ValueError("path points outside the manifest's folder (paths are relative to it)")
-    return ScoreInput(
-        id=cells.get("id") or name,
-        path=name,
-        file=folder / name,
-        box=_box(cells),
-        blanches=_blanches(cells.get("blanches", "")),
-        contexts=_contexts(cells.get("contexts", "")),
-        mark_type=_mark_type(cells.get("mark_type", "")) if labelled else None,
-    )
+class _Tree:
+    """A folder walked in the order of its paths, one folder's names in memory at a time."""
 
+    def __init__(self, root: str) -> None:
+        self._root = os.path.realpath(root)
+        self._linked: set[tuple[int, int]] = set()  # folders reached by a link, and those below
 
-def _box(cells: Mapping[str, str]) -> Box | None:
-    edges = [cells.get(name, "") for name in BOX_COLUMNS]
-    return parse_box(edges) if any(edges) else None
+    def names(self, folder: Path, prefix: str = "", linked: bool = False) -> Iterator[str]:
+        """Paths of the pictures below, relative to the root, with ``/``."""
+        if linked and not self._enter(folder):
+            return
+        for name, is_link in self._entries(folder):
+            if not name.endswith("/"):
+                yield prefix + name
+            elif not is_link or self._leads_out(folder / name):
+                yield from self.names(folder / name, prefix + name, linked or is_link)
 
+    def _entries(self, folder: Path) -> list[tuple[str, bool]]:
+        """Names of pictures, and of folders with a ``/``, so that they sort as what is in them."""
+        found = []
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.is_dir():
+                        found.append((f"{entry.name}/", entry.is_symlink()))
+                    elif is_picture_name(entry.name):
+                        found.append((entry.name, False))
+        except OSError as error:
+            # Passed over without a word, its pictures would be missed.
+            raise ManifestError(
+                f"{error.filename}: the folder cannot be listed: {error.strerror}"
+            ) from None
+        return sorted(found)
 
-def parse_box(edges: Sequence[str]) -> Box:
-    """Left, top, right, bottom as numbers.
+    def _leads_out(self, link: Path) -> bool:
+        # What lies inside has its rows under its own name; what holds the root is a loop.
+        target = os.path.realpath(link)
+        return os.path.commonpath([target, self._root]) not in (self._root, target)
 
-    Raises:
-        ValueError: not four finite numbers with left < right and top < bottom.
-    """
-    fault = "box is not four numbers with left < right and top < bottom"
-    try:
-        left, top, right, bottom = (float(edge) for edge in edges)
-    except ValueError:
-        raise ValueError(fault) from None
-    if not (all(map(isfinite, (left, top, right, bottom))) and left < right and top < bottom):
-        raise ValueError(fault)
-    return left, top, right, bottom
-
-
-def _blanches(answer: str) -> bool | None:
-    if answer.lower() not in _ANSWERS:
-        raise ValueError(f"blanches is {answer!r} (known: yes, no, empty)")
-    return _ANSWERS[answer.lower()]
-
-
-def _contexts(cell: str) -> tuple[Context, ...]:
-    try:
-        return read_contexts(cell)
-    except GuidanceError as error:
-        raise ValueError(str(error)) from error
-
-
-def _mark_type(label: str) -> ManifestLabel | None:
-    known = [label.value for label in ManifestLabel]
-    if label and label not in known:
-        raise ValueError(f"unknown mark_type {label!r} (known: {', '.join(known)}, or empty)")
-    return ManifestLabel(label) if label else None
-
-
-def _tell(faults: Mapping[str, Sequence[str]], path: Path) -> str:
-    """The commonest fault in full: at most three lines."""
-    fault, where = max(faults.items(), key=lambda item: len(item[1]))
-    total = sum(map(len, faults.values()))
-    more = f", and {len(where) - _NAMED} more" if len(where) > _NAMED else ""
-    others = f"\n({total - len(where)} rows have other faults)" if total > len(where) else ""
-    named = "; ".join(where[:_NAMED])
-    return f"{path}: {fault}, {len(where)} rows: mend or remove them\n{named}{more}{others}"
+    def _enter(self, folder: Path) -> bool:
+        status = folder.stat()
+        known = (status.st_dev, status.st_ino)
+        new = known not in self._linked
+        self._linked.add(known)
+        return new

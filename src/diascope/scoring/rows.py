@@ -3,13 +3,14 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any
 
-from diascope.errors import ImageError
+from diascope.errors import ImageError, UnreadableReason
 from diascope.guidance import Claim
 from diascope.inference import Prediction
 from diascope.labels import ManifestLabel, MarkType, Verdict
-from diascope.scoring.inputs import ScoreInput
+from diascope.scoring.places import ScoreInput
 
 SEPARATOR = ";"
 """Between several codes or ids in one cell."""
@@ -59,18 +60,26 @@ class Row:
 COLUMNS = tuple(field.name for field in fields(Row))
 """Columns of a table of rows, in order."""
 
+Cell = str | float | int | bool | None
+
+_cells = attrgetter(*COLUMNS)
+
+
+def plain_cells(row: Row) -> tuple[Cell, ...]:
+    """A row's cells in the order of ``COLUMNS``, text as plain Unicode.
+
+    A file name need not be text: what is not is written out as an escape.
+    """
+    return tuple(
+        cell.encode("utf-8", "backslashreplace").decode() if isinstance(cell, str) else cell
+        for cell in _cells(row)
+    )
+
 
 def row_of(item: ScoreInput, answer: Prediction | ImageError, model: str) -> Row:
     """The row of one picture; ``model`` names the bundle."""
     if isinstance(answer, ImageError):
-        return Row(
-            id=item.id,
-            path=item.path,
-            status=Status.UNREADABLE,
-            reason=answer.reason.value,
-            blanches=item.blanches,
-            model=model,
-        )
+        return unreadable(item, answer.reason, model)
     return Row(
         id=item.id,
         path=item.path,
@@ -88,6 +97,18 @@ def row_of(item: ScoreInput, answer: Prediction | ImageError, model: str) -> Row
         height=answer.height,
         claim_ids=SEPARATOR.join(claim.id for claim in answer.guidance),
         document_ids=SEPARATOR.join(document_ids(answer.guidance)),
+        model=model,
+    )
+
+
+def unreadable(item: ScoreInput, reason: UnreadableReason, model: str) -> Row:
+    """The row of a picture that could not be read: it holds no number."""
+    return Row(
+        id=item.id,
+        path=item.path,
+        status=Status.UNREADABLE,
+        reason=reason.value,
+        blanches=item.blanches,
         model=model,
     )
 
