@@ -1,15 +1,18 @@
 """Rows of a cluster are the local engine's, whatever becomes of its workers."""
 
 import importlib.util
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 
 import pytest
 from PIL import Image
+from pyarrow import parquet
 
 from diascope.errors import EngineError, MissingExtraError
 from diascope.renderer import render
@@ -129,3 +132,34 @@ def test_a_cluster_that_is_not_there_is_not_waited_for(manifest, untrained_bundl
         _, told = run.communicate(timeout=60)
     assert run.returncode == 1
     assert f"{address} cannot be joined: [Errno" in " ".join(told.split())
+
+
+@needs_ray
+@pytest.mark.slow
+def test_parts_of_a_folder_are_the_rows_and_missing_ones_are_made_again(
+    manifest, untrained_bundle, tmp_path
+):
+    folder, by_hand = tmp_path / "rows", tmp_path / "local.parquet"
+    settings = [manifest, "--model", untrained_bundle]
+    by_ray = [*settings, "--out", f"{folder}/", "--part-rows", 100, "--engine", "ray"]
+    run = score(*by_ray, "--workers", 2)
+    _, told = run.communicate(timeout=120)
+    assert run.returncode == 3, told
+    local = score(*settings, "--out", by_hand)
+    _, told = local.communicate(timeout=120)
+    assert local.returncode == 3, told
+
+    expected = parquet.read_table(by_hand).to_pylist()
+    parts = sorted(folder.glob("*.parquet"))
+    assert [parquet.read_metadata(part).num_rows for part in parts] == [100, 100, 100, 20]
+    assert [row for part in parts for row in parquet.read_table(part).to_pylist()] == expected
+    about = json.loads((folder / "_rows.json").read_bytes())
+    assert about["rows"] == dict(Counter(row["status"] for row in expected))
+
+    content = parts[1].read_bytes()
+    parts[1].unlink()
+    again = score(*by_ray, "--workers", 1, "--resume")
+    _, told = again.communicate(timeout=120)
+    assert again.returncode == 3, told
+    assert parts[1].read_bytes() == content
+    assert json.loads((folder / "_rows.json").read_bytes()) == about

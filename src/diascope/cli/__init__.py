@@ -319,7 +319,7 @@ def _leave_by(answers: Answers) -> None:
         "diascope score manifest.csv --out rows.parquet --resume",
         "diascope score 'photos/**/*.jpg' --out rows.jsonl --workers 8",
         "find photos -name '*.jpg' | diascope score - --out -",
-        "diascope score s3://bucket/photos --out rows.parquet --engine ray --ray-address auto",
+        "diascope score s3://bucket/photos --out s3://bucket/rows/ --engine ray --ray-address auto",
     )
 )
 def score(
@@ -338,7 +338,8 @@ def score(
         typer.Option(
             "--out",
             metavar="FILE",
-            help="The rows, as .csv, .jsonl or .parquet; - writes to standard output.",
+            help="The rows, as .csv, .jsonl or .parquet; - writes to standard output; with "
+            "--engine ray, a folder or address that ends in / gets Parquet parts.",
         ),
     ],
     format_name: Annotated[

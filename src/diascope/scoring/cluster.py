@@ -8,18 +8,19 @@ import math
 import os
 import pickle
 import socket
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any, cast
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from diascope.errors import DiascopeError, EngineError, MissingExtraError
 from diascope.inference import Device, Predictor
 from diascope.machine import available_cores
 from diascope.progress import Stages
-from diascope.scoring.archive import Streamed
+from diascope.scoring.archive import Member, Streamed
 from diascope.scoring.batch import BatchScorer
 from diascope.scoring.places import ScoreInput
 from diascope.scoring.rows import Row
@@ -60,6 +61,10 @@ class Cluster:
     device: Device = "cpu"
 
 
+Write = Callable[[str, list[Row]], Any]
+"""What a worker does with the rows of a named part; what it returns goes back."""
+
+
 def score_on_cluster(
     scorer: BatchScorer, inputs: Iterable[ScoreInput], batch_size: int, cluster: Cluster
 ) -> Iterator[Row]:
@@ -76,16 +81,59 @@ def score_on_cluster(
     remaining = iter(inputs)
     with _joined(ray, cluster):
         pool = _Pool.of(ray.cluster_resources(), cluster)
-        while window := [_anywhere(item) for item in islice(remaining, WINDOW)]:
-            yield from _score_window(ray, scorer, window, batch_size, pool)
+        while window := list(islice(remaining, WINDOW)):
+            fair = math.ceil(len(window) / (_TASKS_EACH * pool.workers))
+            size = min(TASK, max(batch_size, fair))
+            parts = [("", window[at : at + size]) for at in range(0, len(window), size)]
+            for rows in _answers(ray, scorer, parts, batch_size, pool, _hand_back):
+                yield from rows
+
+
+def write_on_cluster(
+    scorer: BatchScorer,
+    parts: Iterable[tuple[str, list[ScoreInput]]],
+    batch_size: int,
+    cluster: Cluster,
+    write: Write,
+) -> Iterator[Any]:
+    """What ``write`` returns of the rows of each named part, in order; the workers call it.
+
+    Raises:
+        MissingExtraError, EngineError: as :func:`score_on_cluster`.
+    """
+    ray = _ray()
+    remaining = iter(parts)
+    with _joined(ray, cluster):
+        pool = _Pool.of(ray.cluster_resources(), cluster)
+        while window := list(_some(remaining)):
+            yield from _answers(ray, scorer, window, batch_size, pool, write)
+
+
+def _some(parts: Iterator[tuple[str, list[ScoreInput]]]) -> Iterator[tuple[str, list[ScoreInput]]]:
+    inputs = 0
+    for part in parts:
+        yield part
+        inputs += len(part[1])
+        if inputs >= WINDOW:
+            return
+
+
+def _hand_back(_: str, rows: list[Row]) -> list[Row]:
+    return rows
 
 
 def _anywhere(item: ScoreInput) -> ScoreInput:
-    if isinstance(item.file, Streamed):
+    """An input that a process in another folder understands."""
+    place = item.file
+    if isinstance(place, Streamed):
         raise EngineError(
-            f"{item.file.archive}: a compressed tar is read in order, by one machine; "
+            f"{place.archive}: a compressed tar is read in order, by one machine; "
             "use --engine local, or pack it as .tar or .zip"
         )
+    if isinstance(place, Member):
+        return replace(item, file=replace(place, archive=str(Path(place.archive).absolute())))
+    if isinstance(place, str | os.PathLike):
+        return replace(item, file=Path(place).absolute())
     return item
 
 
@@ -109,34 +157,40 @@ class _Pool:
 class _Actor:
     """One core's worker, as the local engine's: what a picture may kill is a process below it."""
 
-    def __init__(self, predictor: Predictor, device: Device, batch_size: int) -> None:
+    def __init__(self, predictor: Predictor, device: Device, batch_size: int, write: Write) -> None:
         given = predictor
         alone = Predictor(given.bundle, given.pack, device, given.runtime, 1, given.limits)
         self.scorer = BatchScorer(alone)
         self.pool = WorkerPool(self.scorer, 1)
         self.batch_size = batch_size
+        self.write = write
 
     def __call__(self, task: dict[str, Any]) -> dict[str, list[bytes]]:
-        """Rows of one task and the seconds of their stages, or the error that ends the run."""
-        inputs: Sequence[ScoreInput] = pickle.loads(task["inputs"][0])  # noqa: S301 our own bytes
+        """What is made of one part and the seconds of its stages, or the error that ends all."""
+        name, inputs = pickle.loads(task["part"][0])  # noqa: S301 our own bytes
         starts = range(0, len(inputs), self.batch_size)
         self.scorer.stages.clear()
-        answer: tuple[list[Row], Stages] | DiascopeError
         try:
             batches = self.pool.map(inputs[at : at + self.batch_size] for at in starts)
-            answer = [row for rows in batches for row in rows], self.scorer.stages
+            rows = [row for batch in batches for row in batch]
+            answer: Any = self.write(name, rows), self.scorer.stages
         except DiascopeError as error:
             answer = error
         return {"answer": [pickle.dumps(answer)]}
 
 
-def _score_window(
-    ray: Any, scorer: BatchScorer, inputs: list[ScoreInput], batch_size: int, pool: _Pool
-) -> Iterator[Row]:
-    fair = math.ceil(len(inputs) / (_TASKS_EACH * pool.workers))
-    size = min(TASK, max(batch_size, fair))
-    starts = range(0, len(inputs), size)
-    tasks = [{"inputs": pickle.dumps(inputs[at : at + size])} for at in starts]
+def _answers(
+    ray: Any,
+    scorer: BatchScorer,
+    parts: Sequence[tuple[str, list[ScoreInput]]],
+    batch_size: int,
+    pool: _Pool,
+    write: Write,
+) -> Iterator[Any]:
+    tasks = [
+        {"part": pickle.dumps((name, [_anywhere(item) for item in inputs]))}
+        for name, inputs in parts
+    ]
     device: Device = "cuda" if pool.gpus_each else "cpu"
     with _ordered_and_quiet(ray):
         # Ray Data gives the task of an actor that died to another, however often.
@@ -144,13 +198,13 @@ def _score_window(
             _Actor,
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(size=pool.workers),
-            fn_constructor_args=(scorer.predictor, device, batch_size),
+            fn_constructor_args=(scorer.predictor, device, batch_size, write),
             num_cpus=1,
             num_gpus=pool.gpus_each or None,
         )
     try:
         for record in answers.iter_rows():
-            yield from _rows(record["answer"], scorer.stages)
+            yield _told(record["answer"], scorer.stages)
     except ray.exceptions.RayActorError as error:
         raise EngineError(
             "the cluster's workers keep dying: they may lack memory, or diascope is not installed "
@@ -158,14 +212,14 @@ def _score_window(
         ) from error
 
 
-def _rows(answer: bytes, stages: Stages) -> list[Row]:
+def _told(answer: bytes, stages: Stages) -> Any:
     told = pickle.loads(answer)  # noqa: S301 our own worker's bytes
     if isinstance(told, DiascopeError):
         raise told
-    rows, spent = told
+    made, spent = told
     for stage, seconds in spent.items():
         stages.add(stage, seconds)
-    return cast(list[Row], rows)
+    return made
 
 
 def _ray() -> Any:
