@@ -80,9 +80,9 @@ def _untrained_mobilenet() -> Path:
 
     folder = MODELS / "mobilenet_v2"
     if not folder.exists():
-        MobileNetV2ForImageClassification(MobileNetV2Config(num_labels=1000, depth_multiplier=0.35)).save_pretrained(
-            folder
-        )
+        MobileNetV2ForImageClassification(
+            MobileNetV2Config(num_labels=1000, depth_multiplier=0.35)
+        ).save_pretrained(folder)
         MobileNetV2ImageProcessor().save_pretrained(folder)
     return folder
 

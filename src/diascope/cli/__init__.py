@@ -313,6 +313,91 @@ def _leave_by(answers: Answers) -> None:
         raise typer.Exit(SOME_UNREADABLE if len(failed) < len(answers) else 1)
 
 
+Source = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        help="A folder (recursive, sorted); a glob; a manifest (.csv, .jsonl, .parquet) with "
+        "path (relative to it) and, where known, id, left, top, right, bottom, blanches (yes "
+        "or no), contexts; a list of paths or addresses (.txt, .lst, or - for standard "
+        "input); an archive (.zip, .tar, .tar.gz); an address (https, s3, gs).",
+    ),
+]
+Out = Annotated[
+    str,
+    typer.Option(
+        "--out",
+        metavar="FILE",
+        help="The rows, as .csv, .jsonl or .parquet; - writes to standard output; with --engine "
+        "ray, a folder or address that ends in / gets Parquet parts.",
+    ),
+]
+FormatName = Annotated[
+    Literal["csv", "jsonl", "parquet"] | None,
+    typer.Option("--format", show_default="by the name; csv for -", help="How rows are written."),
+]
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        help="Go on where a run of the same command was cut off; refused where model, inputs "
+        "or settings have changed.",
+    ),
+]
+WorkerCount = Annotated[
+    Any,
+    typer.Option(
+        "--workers",
+        metavar="auto|N",
+        parser=_auto_or_number,
+        help="Processes that work at once; auto: one per core, threads for few pictures.",
+    ),
+]
+BatchSize = Annotated[
+    int, typer.Option("--batch-size", min=1, help="Pictures per step of a worker.")
+]
+PartRows = Annotated[
+    int,
+    typer.Option(
+        "--part-rows",
+        min=1,
+        help="Rows that are kept at a time: what a crash can cost, and a Parquet row group.",
+    ),
+]
+MaxPixels = Annotated[
+    int | None,
+    typer.Option(
+        "--max-pixels",
+        min=1,
+        show_default="200 million for a JPEG, 64 million else",
+        help="A larger picture is not decoded: too_large.",
+    ),
+]
+MaxBytes = Annotated[
+    int | None,
+    typer.Option(
+        "--max-bytes",
+        min=1,
+        show_default="100 million",
+        help="A larger file is not read: too_large.",
+    ),
+]
+Engine = Annotated[
+    Literal["local", "ray"],
+    typer.Option("--engine", help="local: this machine. ray: Ray Data; needs diascope[ray]."),
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--ray-address",
+        metavar="ADDRESS",
+        envvar="RAY_ADDRESS",
+        show_default="one is started here",
+        help="With --engine ray: a cluster that runs already, as ray://host:10001 or auto.",
+    ),
+]
+
+
 @app.command(
     epilog=_examples(
         "diascope score photos/ --out rows.csv",
@@ -323,96 +408,22 @@ def _leave_by(answers: Answers) -> None:
     )
 )
 def score(
-    source: Annotated[
-        str,
-        typer.Argument(
-            metavar="SOURCE",
-            help="A folder (recursive, sorted); a glob; a manifest (.csv, .jsonl, .parquet) with "
-            "path (relative to it) and, where known, id, left, top, right, bottom, blanches (yes "
-            "or no), contexts; a list of paths or addresses (.txt, .lst, or - for standard "
-            "input); an archive (.zip, .tar, .tar.gz); an address (https, s3, gs).",
-        ),
-    ],
-    out: Annotated[
-        str,
-        typer.Option(
-            "--out",
-            metavar="FILE",
-            help="The rows, as .csv, .jsonl or .parquet; - writes to standard output; with "
-            "--engine ray, a folder or address that ends in / gets Parquet parts.",
-        ),
-    ],
-    format_name: Annotated[
-        Literal["csv", "jsonl", "parquet"] | None,
-        typer.Option(
-            "--format", show_default="by the name; csv for -", help="How rows are written."
-        ),
-    ] = None,
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume",
-            help="Go on where a run of the same command was cut off; refused where model, inputs "
-            "or settings have changed.",
-        ),
-    ] = False,
+    source: Source,
+    out: Out,
+    format_name: FormatName = None,
+    resume: Resume = False,
     overwrite: Overwrite = False,
     model: Model = None,
     device: Device = "cpu",
     runtime: Runtime = "onnx",
     guidance: GuidanceFolder = None,
-    workers: Annotated[
-        Any,
-        typer.Option(
-            "--workers",
-            metavar="auto|N",
-            parser=_auto_or_number,
-            help="Processes that work at once; auto: one per core, threads for few pictures.",
-        ),
-    ] = "auto",
-    batch_size: Annotated[
-        int, typer.Option("--batch-size", min=1, help="Pictures per step of a worker.")
-    ] = 32,
-    part_rows: Annotated[
-        int,
-        typer.Option(
-            "--part-rows",
-            min=1,
-            help="Rows that are kept at a time: what a crash can cost, and a Parquet row group.",
-        ),
-    ] = 2000,
-    max_pixels: Annotated[
-        int | None,
-        typer.Option(
-            "--max-pixels",
-            min=1,
-            show_default="200 million for a JPEG, 64 million else",
-            help="A larger picture is not decoded: too_large.",
-        ),
-    ] = None,
-    max_bytes: Annotated[
-        int | None,
-        typer.Option(
-            "--max-bytes",
-            min=1,
-            show_default="100 million",
-            help="A larger file is not read: too_large.",
-        ),
-    ] = None,
-    engine: Annotated[
-        Literal["local", "ray"],
-        typer.Option("--engine", help="local: this machine. ray: Ray Data; needs diascope[ray]."),
-    ] = "local",
-    ray_address: Annotated[
-        str | None,
-        typer.Option(
-            "--ray-address",
-            metavar="ADDRESS",
-            envvar="RAY_ADDRESS",
-            show_default="one is started here",
-            help="With --engine ray: a cluster that runs already, as ray://host:10001 or auto.",
-        ),
-    ] = None,
+    workers: WorkerCount = "auto",
+    batch_size: BatchSize = 32,
+    part_rows: PartRows = 2000,
+    max_pixels: MaxPixels = None,
+    max_bytes: MaxBytes = None,
+    engine: Engine = "local",
+    ray_address: RayAddress = None,
 ) -> None:
     """Judge many pictures: exactly one row each, in their order.
 

@@ -11,8 +11,8 @@ from diascope.errors import ImageError
 from diascope.image import Limits, PictureSource
 from diascope.inference import Prediction, Predictor
 from diascope.progress import Stages
-from diascope.scoring.places import Fetched, ScoreInput
-from diascope.scoring.rows import Row, row_of
+from diascope.scoring.places import Fetched, ScoreInput, is_distant
+from diascope.scoring.rows import Citations, Row, row_of
 
 FETCHES = 8
 """Pictures that one scorer fetches from stores and servers at the same time."""
@@ -35,6 +35,7 @@ class BatchScorer:
     def __init__(self, predictor: Predictor) -> None:
         self.predictor = predictor
         self.stages = Stages()
+        self._citations = Citations()
         self._fetchers: ThreadPoolExecutor | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -47,7 +48,8 @@ class BatchScorer:
         answers = self.answers(batch)
         with self.stages.spending("rows"):
             return [
-                row_of(item, answer, model) for item, answer in zip(batch, answers, strict=True)
+                row_of(item, answer, model, self._citations)
+                for item, answer in zip(batch, answers, strict=True)
             ]
 
     def answers(self, batch: Sequence[ScoreInput]) -> list[Answer]:
@@ -65,7 +67,7 @@ class BatchScorer:
     @contextmanager
     def _sources(self, batch: Sequence[ScoreInput]) -> Iterator[list[PictureSource]]:
         """What the predictor reads: files as they are, others fetched a few ahead."""
-        distant = [item for item in batch if isinstance(item.file, Fetched)]
+        distant = [item for item in batch if is_distant(item.file)]
         if not distant:
             yield [cast(PictureSource, item.file) for item in batch]
             return
@@ -75,8 +77,8 @@ class BatchScorer:
         try:
             yield [
                 cast(PictureSource, _Source(item.path, ahead.take, self.stages))
-                if isinstance(item.file, Fetched)
-                else item.file
+                if is_distant(item.file)
+                else cast(PictureSource, item.file)
                 for item in batch
             ]
         finally:

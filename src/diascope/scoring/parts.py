@@ -64,9 +64,9 @@ class Parts:
             OutputError: another run holds it, or it cannot be written.
         """
         parts = cls(out, kind, basis)
-        parts._hold()
-        parts._clear()
-        parts._write_journal()
+        with parts._held():
+            parts._clear()
+            parts._write_journal()
         return parts
 
     @classmethod
@@ -78,11 +78,23 @@ class Parts:
                 it cannot be written.
         """
         parts = cls(out, kind, basis)
-        parts._hold()
-        parts.entries = parts._found()
-        parts._clear(keep=len(parts.entries))
-        parts._write_journal()
+        with parts._held():
+            parts.entries = parts._found()
+            parts._clear(keep=len(parts.entries))
+            parts._write_journal()
         return parts
+
+    @classmethod
+    def discard(cls, out: Path, kind: Format) -> None:
+        """Remove what a run that was killed while it tidied up has left.
+
+        Raises:
+            OutputError: another run holds it.
+        """
+        parts = cls(out, kind, {})
+        if parts._folder.is_dir():
+            with parts._held():
+                parts.remove()
 
     @property
     def rows(self) -> int:
@@ -123,9 +135,10 @@ class Parts:
 
     def remove(self) -> None:
         """Remove the parts, once the output is whole."""
+        # The journal first: without it, what is left is no unfinished run.
+        (self._folder / _JOURNAL).unlink(missing_ok=True)
         self._clear()
-        for name in (_JOURNAL, _LOCK):
-            (self._folder / name).unlink(missing_ok=True)
+        (self._folder / _LOCK).unlink(missing_ok=True)
         with suppress(OSError):  # somebody else's file is in it
             self._folder.rmdir()
         self.release()
@@ -138,6 +151,16 @@ class Parts:
 
     def _file(self, index: int) -> Path:
         return self._folder / f"{index:06}{self._kind.suffix}"
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """Hold the folder against other runs from here on, if the block ends well."""
+        try:
+            self._hold()
+            yield
+        except BaseException:
+            self.release()
+            raise
 
     def _hold(self) -> None:
         try:

@@ -1,6 +1,7 @@
 """Where a picture is: a file, a member of an archive or an address; and what is known of it."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from diascope.guidance import Context
@@ -23,6 +24,12 @@ class Fetched(Protocol):
 
 
 Place = PictureSource | Fetched
+
+
+def is_distant(place: Place) -> bool:
+    """Whether a place has to be fetched from."""
+    # The first question is quick, and asked of most.
+    return not isinstance(place, Path) and isinstance(place, Fetched)
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,10 +76,31 @@ def plain_cells(row: Row) -> tuple[Cell, ...]:
     )
 
 
-def row_of(item: ScoreInput, answer: Prediction | ImageError, model: str) -> Row:
-    """The row of one picture; ``model`` names the bundle."""
+class Citations:
+    """The cells of a prediction's claims, put together once for each set of claims that occurs."""
+
+    def __init__(self) -> None:
+        self._known: dict[object, tuple[str, str]] = {}
+
+    def __call__(self, answer: Prediction) -> tuple[str, str]:
+        """Claim ids and document ids, each joined."""
+        # With one guidance pack, these settle the claims.
+        asked = (answer.verdict, answer.contexts, answer.glass_test.note)
+        if asked not in self._known:
+            self._known[asked] = (
+                SEPARATOR.join(claim.id for claim in answer.guidance),
+                SEPARATOR.join(document_ids(answer.guidance)),
+            )
+        return self._known[asked]
+
+
+def row_of(
+    item: ScoreInput, answer: Prediction | ImageError, model: str, citations: Citations
+) -> Row:
+    """The row of one picture; ``model`` names the bundle, ``citations`` are one predictor's."""
     if isinstance(answer, ImageError):
         return unreadable(item, answer.reason, model)
+    claim_ids, document_names = citations(answer)
     return Row(
         id=item.id,
         path=item.path,
@@ -95,8 +116,8 @@ def row_of(item: ScoreInput, answer: Prediction | ImageError, model: str) -> Row
         blanches=answer.blanches,
         width=answer.width,
         height=answer.height,
-        claim_ids=SEPARATOR.join(claim.id for claim in answer.guidance),
-        document_ids=SEPARATOR.join(document_ids(answer.guidance)),
+        claim_ids=claim_ids,
+        document_ids=document_names,
         model=model,
     )
 

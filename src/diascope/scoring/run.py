@@ -156,10 +156,13 @@ class Run:
             return None
         try:
             told = self._kind.told(self._out)
-            if _basis(told) == _basis(about):
-                return {Status(name): count for name, count in told["rows"].items()}
+            counts = {Status(name): count for name, count in told["rows"].items()}
+            same = _basis(told) == _basis(about)
         except (OSError, ValueError, KeyError):
-            pass
+            same = False
+        if same:
+            Parts.discard(self._out, self._kind)
+            return counts
         raise OutputError(
             f"{self._out}: exists already and is of another run; "
             "use --overwrite or give another name"
