@@ -20,7 +20,7 @@ from diascope import Predictor
 from diascope.image import read_picture
 from diascope.preprocess import decode_side, prepare
 from diascope.quality import assess
-from diascope.scoring import BatchScorer, ScoreInput, row_of
+from diascope.scoring import BatchScorer, ScoreInput
 
 
 def milliseconds(work: Callable[[], object], pictures: int, repeats: int) -> float:
@@ -43,7 +43,6 @@ def stages(files: list[Path], batch: int, repeats: int) -> dict[str, float]:
     pictures = [read_picture(content, decode_side=side) for content in contents]
     tensors = np.stack([prepare(picture, None, size).tensor for picture in pictures])
     inputs = [ScoreInput(file.name, file.name, file) for file in files]
-    answers = predictor.predict_batch(files)
     scorer = BatchScorer(predictor)
     starts = range(0, len(files), batch)
 
@@ -68,17 +67,11 @@ def stages(files: list[Path], batch: int, repeats: int) -> dict[str, float]:
         f"network, batches of {batch}": told(
             lambda: [predictor.probabilities(tensors[at : at + batch]) for at in starts]
         ),
-        "row": told(
-            lambda: [
-                row_of(item, answer, predictor.name)
-                for item, answer in zip(inputs, answers, strict=True)
-            ]
-        ),
     }
     spent["header, profile, colour"] -= spent["decode"]
     spent["median, density"] -= spent["resize"]
     whole = told(lambda: [scorer(inputs[at : at + batch]) for at in starts])
-    spent["gates, guidance, the rest"] = whole - sum(spent.values())
+    spent["gates, guidance, row"] = whole - sum(spent.values())
     return {**spent, "all": whole}
 
 
