@@ -38,6 +38,7 @@ HOMES = {
     "onnx_ir": {"export"},
     "onnxruntime": {"inference"},
     "pillow_heif": {"image"},
+    "ray": set(),
     "rich": {"cli"},
     "simplejpeg": {"image"},
     "sklearn": {"baseline", "splits"},
@@ -150,7 +151,7 @@ class TestModule:
             DISTRIBUTIONS.get(name, name)
             for name in outsiders(tree_of(module), at_module_level=False)
         }
-        assert at_top | inside <= declared("train", "data")
+        assert at_top | inside <= declared("train", "data", "ray")
         if room_of(module) not in NEED_TRAIN | NEED_DATA:
             assert at_top <= declared(), "the base install lacks it"
 
@@ -197,7 +198,7 @@ TRAINING_PACKAGES = {"torch", "torchvision", "albumentations", "lightning", "skl
     [
         ("import diascope", TRAINING_PACKAGES | {"numpy", "cv2", "onnxruntime", "pyarrow"}),
         ("from diascope import Predictor", TRAINING_PACKAGES),
-        ("import diascope.scoring", TRAINING_PACKAGES),
+        ("import diascope.scoring", TRAINING_PACKAGES | {"ray"}),
         ("import diascope.cli", TRAINING_PACKAGES | {"pyarrow"}),
     ],
 )

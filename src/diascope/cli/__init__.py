@@ -392,7 +392,8 @@ Out = Annotated[
     typer.Option(
         "--out",
         metavar="FILE",
-        help="The rows, as .csv, .jsonl or .parquet; - writes to standard output.",
+        help="The rows, as .csv, .jsonl or .parquet; - writes to standard output; with --engine "
+        "ray, a folder or address that ends in / gets Parquet parts.",
     ),
 ]
 FormatName = Annotated[
@@ -427,6 +428,20 @@ PartRows = Annotated[
         help="Rows that are kept at a time: what a crash can cost, and a Parquet row group.",
     ),
 ]
+Engine = Annotated[
+    Literal["local", "ray"],
+    typer.Option("--engine", help="local: this machine. ray: Ray Data; needs diascope[ray]."),
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--ray-address",
+        metavar="ADDRESS",
+        envvar="RAY_ADDRESS",
+        show_default="one is started here",
+        help="With --engine ray: a cluster that runs already, as ray://host:10001 or auto.",
+    ),
+]
 
 
 @app.command(
@@ -435,6 +450,7 @@ PartRows = Annotated[
         "diascope score manifest.csv --out rows.parquet --resume",
         "diascope score 'photos/**/*.jpg' --out rows.jsonl --workers 8",
         "find photos -name '*.jpg' | diascope score - --out -",
+        "diascope score s3://bucket/photos --out s3://bucket/rows/ --engine ray --ray-address auto",
     )
 )
 def score(
@@ -452,6 +468,8 @@ def score(
     part_rows: PartRows = 2000,
     max_pixels: MaxPixels = None,
     max_bytes: MaxBytes = None,
+    engine: Engine = "local",
+    ray_address: RayAddress = None,
 ) -> None:
     """Judge many pictures: exactly one row each, in their order.
 
@@ -463,8 +481,12 @@ def score(
     from diascope.cli.score import Scoring
     from diascope.image import Limits
     from diascope.inference import Predictor
-    from diascope.scoring import Status
+    from diascope.scoring import Cluster, Status
 
+    if engine == "ray":
+        # Its workers take the device; here is perhaps none.
+        workers = Cluster(ray_address, None if workers == "auto" else workers, device)
+        device = "cpu"
     run = Scoring(out, format_name, resume=resume, overwrite=overwrite, part_rows=part_rows)
     try:
         inputs = run.inputs(source)

@@ -12,6 +12,7 @@ from diascope.inference import Predictor
 from diascope.labels import INTENDED_USE
 from diascope.scoring import (
     FORMATS,
+    Cluster,
     Run,
     SpooledInputs,
     Status,
@@ -21,6 +22,7 @@ from diascope.scoring import (
     source_inputs,
     stream,
 )
+from diascope.scoring.cluster_parts import ClusterRun
 from diascope.scoring.engine import Workers
 from diascope.scoring.output import STANDARD_OUTPUT
 
@@ -36,8 +38,10 @@ class Scoring:
     ) -> None:
         self._out = out
         self._counts: Counter[Status] = Counter()
-        self._run: Run | None = None
-        if out == STANDARD_OUTPUT:
+        self._run: Run | ClusterRun | None = None
+        if out.endswith("/"):
+            self._run = ClusterRun(out, resume=resume, overwrite=overwrite, part_rows=part_rows)
+        elif out == STANDARD_OUTPUT:
             if resume:
                 raise OutputError("--resume needs a file to go on with; give --out a name")
             self._kind = FORMATS[format_name or "csv"]
@@ -64,7 +68,21 @@ class Scoring:
     ) -> Summary:
         """Score, write, and say how it went."""
         with tracking(self._note) as track:
-            if self._run is None:
+            if isinstance(self._run, ClusterRun):
+                if not isinstance(workers, Cluster):
+                    raise OutputError(
+                        f"{self._out}: a folder of parts is written by --engine ray; "
+                        "give the name of a file"
+                    )
+                summary = self._run.write(
+                    predictor,
+                    inputs,
+                    workers,
+                    batch_size=batch_size,
+                    track=track,
+                    counts=self._counts,
+                )
+            elif self._run is None:
                 summary = stream(
                     predictor,
                     inputs,

@@ -5,6 +5,7 @@ Rows keep the order of the inputs; a picture that cannot be read becomes a row t
 
 from diascope.scoring.api import Rows, score
 from diascope.scoring.batch import BatchScorer
+from diascope.scoring.cluster import Cluster
 from diascope.scoring.engine import predict_inputs, score_inputs
 from diascope.scoring.inputs import (
     listed_inputs,
@@ -34,6 +35,7 @@ __all__ = [
     "PART_ROWS",
     "SEPARATOR",
     "BatchScorer",
+    "Cluster",
     "Row",
     "Rows",
     "Run",

@@ -12,11 +12,12 @@ from diascope.inference import Predictor
 from diascope.machine import available_cores
 from diascope.scoring.archive import Held, held
 from diascope.scoring.batch import Answer, BatchScorer
+from diascope.scoring.cluster import Cluster, score_on_cluster
 from diascope.scoring.places import ScoreInput
 from diascope.scoring.rows import Row
 from diascope.scoring.workers import WorkerPool
 
-Workers = int | Literal["auto"]
+Workers = int | Literal["auto"] | Cluster
 
 BATCH_SIZE = 32
 FEW = 400
@@ -36,12 +37,16 @@ class Plan:
     processes: bool
 
 
-def plan(workers: Workers, count: int | None, *, remote: bool = False, gpu: bool = False) -> Plan:
+def plan(
+    workers: Workers, count: int | None, *, remote: bool = False, gpu: bool = False
+) -> Plan | Cluster:
     """Settle who works on ``count`` inputs (None: not known).
 
     ``auto`` takes threads of this process for few pictures, and processes, one per core, for many
     and for distant ones; on a GPU one process feeds it. A number above 1 means processes.
     """
+    if isinstance(workers, Cluster):
+        return workers
     if workers != "auto":
         return Plan(workers, workers > 1)
     if gpu:
@@ -66,9 +71,12 @@ def score_inputs(
 
 
 def scored(
-    scorer: BatchScorer, inputs: Iterable[ScoreInput], batch_size: int, work: Plan
+    scorer: BatchScorer, inputs: Iterable[ScoreInput], batch_size: int, work: Plan | Cluster
 ) -> Generator[Row, None, None]:
     """Rows of a scorer, whose ``stages`` then say where the time went."""
+    if isinstance(work, Cluster):
+        yield from score_on_cluster(scorer, inputs, batch_size, work)
+        return
     batches = _batches(held(inputs, scorer.max_bytes), batch_size)
     with _answers(scorer, batches, work) as answers:
         for rows in answers:

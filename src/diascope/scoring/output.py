@@ -195,8 +195,11 @@ def check_output(out: Path | str, kind: Format, *, overwrite: bool = False) -> P
     return out
 
 
-def metadata(predictor: Predictor) -> dict[str, Any]:
-    """What made the rows, as JSON types: diascope, model, guidance pack and intended use."""
+def metadata(predictor: Predictor, device: str | None = None) -> dict[str, Any]:
+    """What made the rows, as JSON types: diascope, model, guidance pack and intended use.
+
+    ``device`` is the workers' where it is not the predictor's own.
+    """
     description = predictor.bundle.description
     return {
         "intended_use": INTENDED_USE,
@@ -212,7 +215,7 @@ def metadata(predictor: Predictor) -> dict[str, Any]:
             "digest": _guidance_digest(predictor.pack),
         },
         "settings": {
-            "device": predictor.device,
+            "device": device or predictor.device,
             "runtime": predictor.runtime,
             "limits": asdict(predictor.limits or Limits()),
         },

@@ -14,6 +14,7 @@ from diascope.files import written_whole
 from diascope.inference import Predictor
 from diascope.progress import Stages, Track, silent
 from diascope.scoring.batch import BatchScorer
+from diascope.scoring.cluster import Cluster
 from diascope.scoring.engine import BATCH_SIZE, Workers, plan, scored
 from diascope.scoring.output import (
     Format,
@@ -111,7 +112,7 @@ class Run:
         """
         start = perf_counter()
         counts = Counter() if counts is None else counts
-        about = {**metadata(predictor), "inputs": _listed(inputs)}
+        about = {**metadata(predictor, _device(workers)), "inputs": _listed(inputs)}
         basis = {**_basis(about), "format": self._kind.suffix, "part_rows": self._part_rows}
         if (done := self._whole_already(about)) is not None:
             return Summary(done, 0, 0.0, {})
@@ -187,14 +188,19 @@ def stream(
     start = perf_counter()
     counts = Counter() if counts is None else counts
     scorer = BatchScorer(predictor)
+    about = metadata(predictor, _device(workers))
     work = plan(workers, len(inputs), remote=inputs.remote, gpu=predictor.device == "cuda")
     with closing(scored(scorer, inputs.after(0), batch_size, work)) as rows:
         shown = iter(track(rows, "scoring", len(inputs)))
         try:
-            kind.stream(_chunks(shown, batch_size, counts), out, metadata(predictor))
+            kind.stream(_chunks(shown, batch_size, counts), out, about)
         except OSError as error:
             raise OutputError(f"the rows cannot be written: {error.strerror or error}") from error
     return Summary(counts, len(inputs), perf_counter() - start, scorer.stages)
+
+
+def _device(workers: Workers) -> str | None:
+    return workers.device if isinstance(workers, Cluster) else None
 
 
 def _listed(inputs: SpooledInputs) -> dict[str, Any]:

@@ -50,6 +50,12 @@ def read(file: Path) -> pa.Table:
     return parquet.ParquetFile(file).read()
 
 
+def column(content: bytes, name: str) -> list[Any]:
+    """One column of the bytes of a Parquet file."""
+    values: list[Any] = parquet.ParquetFile(pa.BufferReader(content)).read([name])[name].to_pylist()
+    return values
+
+
 def metadata_of(file: Path) -> Mapping[bytes, bytes]:
     """What a Parquet file says of itself."""
     return dict(parquet.read_schema(file).metadata or {})
