@@ -287,12 +287,18 @@ def test_reliability_bins_hold_every_row_once():
     rng = np.random.default_rng(2)
     sure = rng.uniform(0.4, 1, 100)
     right = rng.random(100) < sure
-    bins = metrics.reliability(sure, right)
-    assert sum(each.n for each in bins) == 100
-    assert len(bins) == metrics.ECE_BINS
-    gaps = sum(each.n * abs(each.confidence - each.accuracy) for each in bins) / 100
+    confidence, accuracy, rows = metrics.reliability(sure, right)
+    assert rows.sum() == 100
+    assert rows.size == metrics.ECE_BINS
+    gaps = rows @ np.abs(confidence - accuracy) / 100
     assert gaps == pytest.approx(metrics.expected_calibration_error(sure, right))
-    assert [each.confidence for each in bins] == sorted(each.confidence for each in bins)
+    assert (np.diff(confidence) > 0).all()
+    # All equally sure: one bin.
+    assert [list(each) for each in metrics.reliability([0.5, 0.5], [True, False])] == [
+        [0.5],
+        [0.5],
+        [2],
+    ]
 
 
 def test_a_perfect_forecast_shows_an_error_that_shrinks_with_rows():

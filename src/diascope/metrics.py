@@ -153,29 +153,20 @@ def calibration_error_if_perfect(
     return Interval(value=value, low=low, high=high, n=sure.size, groups=sure.size)
 
 
-class ReliabilityBin(BaseModel):
-    """One bin of a reliability diagram: means of its ``n`` rows, in [0, 1]."""
+def reliability(
+    confidence: npt.ArrayLike, correct: npt.ArrayLike
+) -> tuple[Floats, Floats, npt.NDArray[np.intp]]:
+    """Mean confidence, accuracy and rows of each bin of :func:`expected_calibration_error`; (m,).
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    confidence: float
-    accuracy: float
-    n: int = Field(ge=1)
-
-
-def reliability(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> tuple[ReliabilityBin, ...]:
-    """Bins of :func:`expected_calibration_error`, the least confident first; empty ones left out.
-
-    DeGroot and Fienberg, The Statistician 1983;32:12.
+    The least confident first, empty bins left out (DeGroot and Fienberg, The Statistician
+    1983;32:12).
     """
     sure, right = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=np.float64)
-    members = [inside for inside in _in_bin(sure).T if inside.any()]
-    return tuple(
-        ReliabilityBin(
-            confidence=sure[inside].mean(), accuracy=right[inside].mean(), n=int(inside.sum())
-        )
-        for inside in members
-    )
+    in_bin = _in_bin(sure)
+    rows = in_bin.sum(axis=0)
+    filled = rows > 0
+    means = [(values @ in_bin)[filled] / rows[filled] for values in (sure, right)]
+    return means[0], means[1], rows[filled]
 
 
 def _in_bin(sure: Floats) -> npt.NDArray[np.bool_]:
