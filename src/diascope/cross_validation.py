@@ -32,28 +32,31 @@ from diascope.bundle import WEIGHTS, Figure, load_bundle, resolve_bundle
 from diascope.config import RunConfig
 from diascope.dataset import Manifest, ManifestRow, joined_rows, trainable
 from diascope.errors import ConfigError, ImageError, OutputError, SplitError
-from diascope.evaluation import (
+from diascope.evaluation.judging import data_name, judge, unreadable_row
+from diascope.evaluation.measuring import (
     COLOURED,
+    auroc_of,
+    measure,
+    section,
+    separation_of,
+)
+from diascope.evaluation.telling import (
     DECLINING,
+    as_figures,
+    as_json,
+    cell,
+    declining_notes,
+    measure_notes,
+    unreadable_notes,
+)
+from diascope.figures import (
+    Aurocs,
     JudgedRow,
     Measure,
     MeasureName,
     Part,
     Section,
     UnreadableRow,
-    as_figures,
-    as_json,
-    auroc_of,
-    cell,
-    data_name,
-    declining_notes,
-    judge,
-    measure,
-    measure_notes,
-    section,
-    separation_of,
-    unreadable_notes,
-    unreadable_row,
 )
 from diascope.files import check_free, write_whole
 from diascope.image import read_picture
@@ -66,7 +69,22 @@ REPORT = "cross_validation.json"
 PREDICTIONS = "predictions.csv"
 
 _FOLD_STATE = "fold.json"
-_POOLED = (MeasureName.COVERAGE, MeasureName.ACCURACY_DECIDED, *DECLINING)
+_POOLED = (
+    MeasureName.COVERAGE,
+    MeasureName.COVERAGE_OF_RED,
+    MeasureName.COVERAGE_OF_BROWN,
+    MeasureName.ACCURACY_DECIDED,
+    MeasureName.ACCURACY_AT_70,
+    MeasureName.AURC,
+    MeasureName.AUGRC,
+    MeasureName.ECE,
+    MeasureName.ECE_BEFORE,
+    MeasureName.ECE_IF_PERFECT,
+    MeasureName.BRIER,
+    MeasureName.BRIER_BEFORE,
+    *DECLINING,
+    MeasureName.OTHER_CALLED_AT_70,
+)
 
 Floats = npt.NDArray[np.float64]
 
@@ -76,14 +94,6 @@ class LeftOutRow(JudgedRow):
 
     fold: str
     colour_separation: float
-
-
-class Aurocs(Part):
-    """AUROC of red against brown: of the network, of colour alone, and the paired difference."""
-
-    network: Measure
-    colour: Measure
-    gain: Measure
 
 
 class FoldReport(Part):
@@ -105,7 +115,7 @@ class CrossValidation(Part):
     ``mean_over`` names the folds of the mean: those with both red and brown rows.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     by: Literal["source", "group"]
     seed: int
     config: RunConfig

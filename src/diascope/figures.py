@@ -86,6 +86,29 @@ class NamedMeasure(Part):
     measure: Measure
 
 
+class JudgedRow(Part):
+    """One picture: what its label says and what a predictor said.
+
+    ``tone`` is the skin-tone label of the manifest, empty without one; ``ita_degrees`` of the skin
+    around the mark, an estimate; ``temperature`` is the one the probabilities were scaled with.
+    """
+
+    id: str
+    path: str
+    mark_type: ManifestLabel
+    condition: str
+    source: str
+    group_id: str
+    tone: str
+    ita_degrees: float
+    verdict: Verdict
+    p_erythematous: float
+    p_hyperpigmented: float
+    p_neither: float
+    separation: float
+    temperature: float
+
+
 class UnreadableRow(Part):
     """A picture that could not be read and is in no figure."""
 
@@ -257,7 +280,7 @@ class Sweep(Part):
 
 
 class Evaluation(Part):
-    """``evaluation.json``: what was measured of one bundle, on pictures, on drawn tones, or both."""
+    """``evaluation.json``: what was measured of a bundle, on pictures, on drawn tones, or both."""
 
     schema_version: Literal[2] = SCHEMA_VERSION
     diascope: str = Field(description="version that measured")
