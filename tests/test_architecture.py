@@ -17,8 +17,9 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "diascope"
 # Rooms of one floor do not import each other. A new module gets its floor here.
 FLOORS = [
     "labels errors machine progress",
-    "config files image colour",
-    "preprocess renderer network calibration metrics quality explain duplicates report guidance",
+    "config files image colour figures",
+    "preprocess renderer network calibration metrics quality explain duplicates report guidance "
+    "perturbation",
     "augment baseline bundle export dataset sources",
     "inference training",
     "evaluation scoring audit",
@@ -30,6 +31,7 @@ FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms.
 # Packages that may be imported, at module level, in these rooms only.
 HOMES = {
     "albumentations": {"augment"},
+    "jinja2": {"audit", "report"},
     "lightning": {"training"},
     "matplotlib": {"training", "explain", "report"},
     "onnx": {"export"},
@@ -45,7 +47,15 @@ HOMES = {
 }
 
 # Rooms that the base install cannot import.
-NEED_TRAIN = {"network", "augment", "training", "export", "baseline", "cross_validation"}
+NEED_TRAIN = {
+    "network",
+    "augment",
+    "training",
+    "export",
+    "baseline",
+    "cross_validation",
+    "report",
+}
 
 # Where the import's name is not the package's.
 DISTRIBUTIONS = {

@@ -140,6 +140,17 @@ class Aurocs(Part):
     colour: Measure
     gain: Measure
 
+    @property
+    def words(self) -> str:
+        """Who ranks better, by the paired interval."""
+        if self.gain.low is None or self.gain.high is None or self.gain.n < LEAST_ROWS:
+            return "too few pictures to say who ranks better"
+        if self.gain.low > 0:
+            return "the network ranks better than colour alone"
+        if self.gain.high < 0:
+            return "colour alone ranks better than the network"
+        return "the network is not shown to rank better than colour alone"
+
 
 class Curve(Part):
     """Points of a curve."""

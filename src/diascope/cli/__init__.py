@@ -470,6 +470,43 @@ Card = Annotated[
 ]
 
 
+Pictures = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        metavar="MANIFEST",
+        help="Labelled pictures, as for train; columns fitzpatrick (1 to 6) or monk (1 to 10) give "
+        "figures by labelled skin tone.",
+    ),
+]
+ToneSweep = Annotated[
+    Path | None,
+    typer.Option(
+        "--sweep",
+        metavar="FILE",
+        help="Draw the same marks on skins of all tones and measure by tone: configs/sweep.toml.",
+    ),
+]
+Sturdiness = Annotated[
+    bool,
+    typer.Option(
+        "--sturdiness/--no-sturdiness",
+        help="Judge the red and brown pictures again in other light, size and file.",
+    ),
+]
+Page = Annotated[
+    bool, typer.Option("--page/--no-page", help="Also write the page; needs diascope[train].")
+]
+ShowMistakes = Annotated[
+    bool,
+    typer.Option(
+        "--show-mistakes",
+        help="Put small copies of your worst judged pictures into the page, which then holds "
+        "photographs of people. Without it they are only named.",
+    ),
+]
+
+
 @app.command(
     epilog=_examples(
         "diascope evaluate --model photos --data photos/manifest.csv --out runs/evaluation",
@@ -488,24 +525,8 @@ def evaluate(
             "--out", metavar="DIR", help="Where evaluation.json and evaluation.html are written."
         ),
     ],
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            "--data",
-            metavar="MANIFEST",
-            help="Labelled pictures, as for train; columns fitzpatrick (1 to 6) or monk (1 to 10) "
-            "give figures by labelled skin tone.",
-        ),
-    ] = None,
-    sweep: Annotated[
-        Path | None,
-        typer.Option(
-            "--sweep",
-            metavar="FILE",
-            help="Also draw the same marks on skins of all tones and measure by tone: "
-            "configs/sweep.toml.",
-        ),
-    ] = None,
+    data: Pictures = None,
+    sweep: ToneSweep = None,
     groups: Annotated[
         Path | None,
         typer.Option(
@@ -514,25 +535,9 @@ def evaluate(
             help="Copies and persons known (path, group_id), besides the copies found.",
         ),
     ] = None,
-    sturdiness: Annotated[
-        bool,
-        typer.Option(
-            "--sturdiness/--no-sturdiness",
-            help="Judge the red and brown pictures again in other light, size and file.",
-        ),
-    ] = True,
-    page: Annotated[
-        bool,
-        typer.Option("--page/--no-page", help="Also write the page; needs diascope[train]."),
-    ] = True,
-    show_mistakes: Annotated[
-        bool,
-        typer.Option(
-            "--show-mistakes",
-            help="Put small copies of your worst judged pictures into the page, which then holds "
-            "photographs of people. Without it they are only named.",
-        ),
-    ] = False,
+    sturdiness: Sturdiness = True,
+    page: Page = True,
+    show_mistakes: ShowMistakes = False,
     device: Device = "cpu",
     workers: Workers = None,
     card: Card = False,
@@ -545,10 +550,8 @@ def evaluate(
     told; rows marked mixed are counted by verdict. Intervals are bootstrapped over groups. Do not
     measure a model on pictures it was trained on.
     """
-    from diascope import dataset, evaluation
+    from diascope import evaluation
     from diascope.bundle import resolve_bundle
-    from diascope.config import load_sweep
-    from diascope.inference import Predictor
 
     if data is None and sweep is None:
         raise typer.BadParameter("nothing to measure on; give --data, --sweep or both")
@@ -557,29 +560,13 @@ def evaluate(
     if page:
         from diascope import report
     evaluation.check_output(out, page=page, overwrite=overwrite)
-    if data is not None and show_mistakes:
-        evaluation.check_may_show(data)
-    tones = None if sweep is None else load_sweep(sweep)
-    manifest = None if data is None else dataset.read_manifest(data)
-    workers = workers or available_cores()
-    predictor = Predictor.load(model, device=device, threads=None if workers == 1 else 1)
+    plan = evaluation.Plan.read(
+        data, sweep, groups=groups, sturdiness=sturdiness, show_mistakes=show_mistakes
+    )
     with tracking() as track:
-        pictures, drawn = None, None
-        if manifest is not None:
-            pictures = evaluation.evaluate(
-                predictor,
-                manifest,
-                groups=groups,
-                sturdiness=sturdiness,
-                workers=workers,
-                track=track,
-            )
-        if tones is not None:
-            drawn = evaluation.sweep_tones(predictor, tones, workers=workers, track=track)
-    whole = evaluation.evaluation_of(predictor.bundle, _command(), pictures=pictures, sweep=drawn)
-    shown = {}
-    if show_mistakes and pictures is not None and manifest is not None:
-        shown = evaluation.thumbnails(pictures.mistakes, manifest)
+        whole, shown = evaluation.run(
+            plan, model, device=device, workers=workers, command=_command(), track=track
+        )
     html = report.page(whole, shown) if page else None
     file = evaluation.write_report(whole, out, html, overwrite=overwrite)
     _print_evaluation(whole, file if html is None else out / evaluation.PAGE)

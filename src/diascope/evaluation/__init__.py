@@ -7,12 +7,15 @@ declined is measured; rows marked ``mixed`` are counted by verdict and enter no 
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Self
 
 from diascope import metrics
 from diascope.bundle import Bundle
-from diascope.dataset import Manifest
+from diascope.config import SweepConfig, load_sweep
+from diascope.dataset import Manifest, read_manifest
 from diascope.evaluation.colour_alone import colour_alone, curve
 from diascope.evaluation.judging import data_name, judge, with_joined_groups
 from diascope.evaluation.measuring import CLASSES, COLOURED, calls, section, surest
@@ -36,8 +39,9 @@ from diascope.figures import (
     UnreadableRow,
 )
 from diascope.files import check_free, write_whole
-from diascope.inference import Predictor
+from diascope.inference import Device, Predictor
 from diascope.labels import ManifestLabel, Verdict
+from diascope.machine import available_cores
 from diascope.progress import Track, silent
 
 REPORT = "evaluation.json"
@@ -46,11 +50,12 @@ PAGE = "evaluation.html"
 __all__ = [
     "PAGE",
     "REPORT",
+    "Plan",
     "card_figures",
-    "check_may_show",
     "check_output",
     "evaluate",
     "evaluation_of",
+    "run",
     "sweep_tones",
     "thumbnails",
     "told_of",
@@ -101,6 +106,78 @@ def evaluate(
         mistakes=worst_mistakes(judged),
         unreadable=tuple(unreadable),
     )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to measure a bundle on, read and checked before the work begins."""
+
+    manifest: Manifest | None
+    sweep: SweepConfig | None
+    groups: Path | None = None
+    sturdiness: bool = True
+    show_mistakes: bool = False
+
+    @classmethod
+    def read(
+        cls,
+        data: Path | None,
+        sweep: Path | None,
+        *,
+        groups: Path | None = None,
+        sturdiness: bool = True,
+        show_mistakes: bool = False,
+    ) -> Self:
+        """Read a manifest, the config of a sweep, or both.
+
+        Raises:
+            ManifestError: the manifest is not whole.
+            ConfigError: the sweep cannot be read.
+            OutputError: mistakes are to be shown that may not be passed on.
+        """
+        if data is not None and show_mistakes:
+            check_may_show(data)
+        tones = None if sweep is None else load_sweep(sweep)
+        manifest = None if data is None else read_manifest(data)
+        return cls(manifest, tones, groups, sturdiness, show_mistakes)
+
+
+def run(
+    plan: Plan,
+    model: str | None,
+    *,
+    device: Device = "cpu",
+    workers: int | None = None,
+    command: str,
+    track: Track = silent,
+) -> tuple[Evaluation, dict[str, bytes]]:
+    """Measure a bundle on everything planned; figures, and small JPEGs of mistakes to show.
+
+    ``workers`` processes; None: one per core. A bundle on a GPU works in one.
+
+    Raises:
+        DiascopeError: the bundle cannot be loaded, or a picture that was judged is gone.
+    """
+    workers = workers or available_cores()
+    # With several workers, the cores are taken by them.
+    predictor = Predictor.load(model, device=device, threads=None if workers == 1 else 1)
+    workers = workers if predictor.device == "cpu" else 1
+    pictures, drawn = None, None
+    if plan.manifest is not None:
+        pictures = evaluate(
+            predictor,
+            plan.manifest,
+            groups=plan.groups,
+            sturdiness=plan.sturdiness,
+            workers=workers,
+            track=track,
+        )
+    if plan.sweep is not None:
+        drawn = sweep_tones(predictor, plan.sweep, workers=workers, track=track)
+    shown = {}
+    if plan.show_mistakes and plan.manifest is not None and pictures is not None:
+        shown = thumbnails(pictures.mistakes, plan.manifest)
+    return evaluation_of(predictor.bundle, command, pictures=pictures, sweep=drawn), shown
 
 
 def evaluation_of(

@@ -7,7 +7,6 @@ from pydantic import BaseModel
 from diascope.bundle import Figure
 from diascope.figures import (
     LEAST_ROWS,
-    Aurocs,
     ColourAlone,
     Evaluation,
     Measure,
@@ -129,18 +128,8 @@ def colour_lines(found: ColourAlone) -> list[str]:
         return [f"colour statistics alone: {found.how}"]
     return [
         f"colour statistics alone ({found.how}): AUROC {cell(found.aurocs.colour)}",
-        f"gain of the network: {cell(found.aurocs.gain)}; {winner(found.aurocs)}",
+        f"gain of the network: {cell(found.aurocs.gain)}; {found.aurocs.words}",
     ]
-
-
-def winner(aurocs: Aurocs) -> str:
-    """Who wins, in words, by the paired interval."""
-    low, high = aurocs.gain.low, aurocs.gain.high
-    if low is not None and low > 0:
-        return "the network ranks better than colour alone"
-    if high is not None and high < 0:
-        return "the network ranks worse than colour alone"
-    return "the network is not shown to rank better than colour alone"
 
 
 def as_figures(named: Iterable[tuple[str, str, Measure]], command: str) -> list[Figure]:

@@ -11,7 +11,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from diascope.figures import (
     LEAST_ROWS,
-    Aurocs,
     Evaluation,
     Measure,
     MeasureName,
@@ -23,6 +22,8 @@ from diascope.figures import (
 from diascope.labels import ManifestLabel
 from diascope.report import plots
 
+FEW = "\N{DAGGER}"
+"""Stands after a figure on too few rows."""
 _TEMPLATE = "page.html.jinja"
 FLIPS_WANTED = 0.02
 """Aim: at most this share of verdicts flips between red and brown under a change."""
@@ -64,6 +65,7 @@ def page(evaluation: Evaluation, shown: Mapping[str, bytes] | None = None) -> st
         name=MeasureName,
         label=ManifestLabel,
         few=LEAST_ROWS,
+        mark=FEW,
         summary=summary(evaluation),
         plots={} if pictures is None else _picture_plots(pictures),
         drawn={} if sweep is None else _sweep_plots(sweep),
@@ -76,7 +78,7 @@ def told(measure: Measure, digits: int = 3) -> str:
     if measure.value is None or measure.low is None or measure.high is None:
         return measure.note or "no value"
     text = f"{measure.value:.{digits}f} ({measure.low:.{digits}f} to {measure.high:.{digits}f})"
-    return f"{text}, insufficient data" if measure.n < LEAST_ROWS else text
+    return f"{text} {FEW}" if measure.n < LEAST_ROWS else text
 
 
 def percent(measure: Measure) -> str:
@@ -85,7 +87,7 @@ def percent(measure: Measure) -> str:
         return measure.note or "no value"
     numbers = [f"{100 * value:.1f}" for value in (measure.value, measure.low, measure.high)]
     text = f"{numbers[0]} % ({numbers[1]} to {numbers[2]})"
-    return f"{text}, insufficient data" if measure.n < LEAST_ROWS else text
+    return f"{text} {FEW}" if measure.n < LEAST_ROWS else text
 
 
 def _jpeg_uri(content: bytes) -> str:
@@ -160,20 +162,8 @@ def _beside_colour(pictures: Report) -> str:
         return f"Beside plain colour statistics: {found.how}."
     return (
         f"Beside plain colour statistics (AUROC {told(found.aurocs.colour)}): a difference of "
-        f"{told(found.aurocs.gain)}. {verdict_on(found.aurocs)}"
+        f"{told(found.aurocs.gain)}. {found.aurocs.words.capitalize()}."
     )
-
-
-def verdict_on(aurocs: Aurocs) -> str:
-    """Who wins, in words, by the paired interval."""
-    low, high = aurocs.gain.low, aurocs.gain.high
-    if aurocs.gain.n < LEAST_ROWS:
-        return "Too few pictures to say who ranks better."
-    if low is not None and low > 0:
-        return "The network ranks better than colour alone."
-    if high is not None and high < 0:
-        return "Colour alone ranks better than the network."
-    return "The network is not shown to rank better than colour alone."
 
 
 # Plots
@@ -216,11 +206,12 @@ def _sweep_plots(sweep: Sweep) -> dict[str, Plot]:
     return {
         "auroc": Plot(
             plots.by_tone(sweep, "auroc", "AUROC, red vs brown"),
-            f"AUROC by skin tone and contrast of the mark, from {names[0]} to {names[-1]}",
+            f"AUROC by skin tone and contrast of the mark, from {names[0]} to {names[-1]}. Lines "
+            "are 95 % intervals",
         ),
         "declined": Plot(
             plots.by_tone(sweep, "declined", "share declined"),
-            "Share of marks without a verdict by skin tone and contrast of the mark",
+            "Share of marks without a verdict by skin tone and contrast. Lines are 95 % intervals",
         ),
     }
 
@@ -232,4 +223,5 @@ def _auroc_of(section: Section) -> NamedMeasure:
 def _intervals(
     words: str, rows: Sequence[NamedMeasure], axis: str, aim: float | None = None
 ) -> Plot:
+    words = f"{words}. Lines are 95 % intervals; hollow: insufficient data"
     return Plot(plots.intervals(rows, axis, aim), words)

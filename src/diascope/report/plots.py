@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from io import BytesIO
-from textwrap import shorten
+from textwrap import shorten, wrap
 from typing import Any, Literal
 
 import matplotlib
@@ -32,7 +32,7 @@ _STYLE: dict[Any, Any] = {
     "axes.spines.right": False,
 }
 _MARKERS = ("o", "s", "^", "D", "v")
-_LONGEST = 34  # characters of a name
+_LONGEST, _LINE = 48, 26  # characters of a name, and of a line of it
 
 
 def roc(network: Curve, colour: Curve, aurocs: Aurocs) -> bytes:
@@ -94,14 +94,17 @@ def risk_coverage(declining: Declining) -> bytes:
 def intervals(rows: Sequence[NamedMeasure], axis: str, aim: float | None) -> bytes:
     """A line for each row: value, 95 % interval and n; few rows are hollow."""
     with matplotlib.rc_context(_STYLE):
-        figure, axes = _axes(0.9 + 0.42 * len(rows))
+        names = [_name(row.name) for row in rows]
+        lines = sum(name.count("\n") for name in names)
+        figure, axes = _axes(0.9 + 0.42 * len(rows) + 0.16 * lines)
         for place, row in enumerate(rows):
             _interval(axes, row.measure, place)
         if aim is not None:
             axes.axvline(aim, color=GREY, linestyle=":", linewidth=1)
             axes.text(aim, -0.6, " aim", color=GREY, va="bottom")
         axes.set_yticks(
-            range(len(rows)), [f"{_name(row.name)}\nn = {row.measure.n}" for row in rows]
+            range(len(rows)),
+            [f"{name}\nn = {row.measure.n}" for name, row in zip(names, rows, strict=True)],
         )
         axes.tick_params(axis="y", labelsize=9)
         axes.set_ylim(len(rows) - 0.5, -0.7)
@@ -141,7 +144,15 @@ def by_tone(sweep: Sweep, field: Literal["auroc", "declined"], axis: str) -> byt
         axes.set_xlabel("typology angle in degrees: light skin left, dark skin right")
         axes.set_ylabel(axis)
         each = sweep.cells[0][0].n if sweep.cells and sweep.cells[0] else 0
-        axes.legend(frameon=False, title=f"contrast; n = {each} a point", fontsize=9)
+        figure.legend(
+            frameon=False,
+            title=f"contrast of the mark; n = {each} a point",
+            fontsize=9,
+            loc="outside upper left",
+            ncols=len(sweep.contrasts),
+            columnspacing=1.0,
+            handletextpad=0.4,
+        )
         return _svg(figure)
 
 
@@ -166,7 +177,7 @@ def _short(measure: Measure) -> str:
 
 
 def _name(name: str) -> str:
-    return shorten(" ".join(name.split()), _LONGEST, placeholder=" ...")
+    return "\n".join(wrap(shorten(name, _LONGEST, placeholder=" ..."), _LINE))
 
 
 def _axes(height: float) -> tuple[Figure, Any]:
