@@ -19,7 +19,7 @@ FLOORS = [
     "labels errors machine progress",
     "config files image colour figures",
     "preprocess renderer network calibration metrics quality explain duplicates report guidance "
-    "perturbation",
+    "perturbation evidence",
     "augment baseline bundle export dataset sources",
     "inference training",
     "evaluation scoring audit",

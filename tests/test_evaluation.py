@@ -386,4 +386,5 @@ class TestOutput:
         assert (figure.n, figure.command) == (auroc.n, "diascope evaluate")
         assert ("auroc_red_vs_brown", f"{report.data}: clinic") in named
         assert ("auroc_red_vs_brown", f"{report.data}: atlas") not in named
-        assert {name for name, data in named if data == report.data} == set(MeasureName)
+        beside = {"auroc_red_vs_brown_of_colour_alone", "auroc_red_vs_brown_gain"}
+        assert {name for name, data in named if data == report.data} == {*MeasureName, *beside}

@@ -75,11 +75,24 @@ def measure_notes(named: Iterable[tuple[str, Measure]]) -> list[str]:
 
 
 def figures_of(report: Report, command: str) -> list[Figure]:
-    """What a model card shows: every measure over all rows, the AUROC of each source.
+    """What a model card shows: every measure, sources, tones and the gap, colour alone.
 
     ``command`` measures it again. A measure without a value is left out.
     """
-    named = [(name, report.data, each) for name, each in report.overall.measures.items()]
+    named: list[tuple[str, str, Measure]] = [
+        (name, report.data, each) for name, each in report.overall.measures.items()
+    ]
+    if report.colour_alone.aurocs is not None:
+        alone = report.colour_alone.aurocs
+        named.append((f"{MeasureName.AUROC}_of_colour_alone", report.data, alone.colour))
+        named.append((f"{MeasureName.AUROC}_gain", report.data, alone.gain))
+    for scale in report.tones:
+        data = f"{report.data}: {scale.scale}{' estimated' if scale.estimated else ''}"
+        named.append(("auroc_gap_between_tones", data, scale.gap))
+        named += [
+            (MeasureName.AUROC, f"{data}, {each.name}", each.measures[MeasureName.AUROC])
+            for each in scale.groups
+        ]
     named += [
         (MeasureName.AUROC, f"{report.data}: {each.name}", each.measures[MeasureName.AUROC])
         for each in report.sources
