@@ -23,7 +23,7 @@ from diascope.cross_validation import (
 )
 from diascope.dataset import ManifestRow, read_manifest
 from diascope.errors import ConfigError, OutputError, SplitError
-from diascope.evaluation import section
+from diascope.evaluation.measuring import section
 from diascope.inference import Predictor
 from diascope.labels import LABEL_ORDER, ManifestLabel, Verdict
 from diascope.renderer import render
@@ -398,3 +398,19 @@ class TestStart:
         shipped("rendered", scale=2.0)
         with pytest.raises(OutputError, match="a fold of another recipe or other pictures"):
             run()
+
+
+class TestPlantedBugs:
+    def test_a_group_on_both_sides_stops_the_run(self, config, manifest, tmp_path, monkeypatch):
+        """A deal that leaks: one row of the fold's own groups goes back into training."""
+        honest = cross_validation._fold
+
+        def leaking(name, rows, paths):
+            fold = honest(name, rows, paths)
+            twin = replace(fold.held_out[0], path="twin.png")
+            return replace(fold, training=(*fold.training, twin))
+
+        monkeypatch.setattr(cross_validation, "_fold", leaking)
+        with pytest.raises(SplitError, match="on both sides of a split"):
+            cross_validate(config, manifest, by="source", out=tmp_path / "out")
+        assert not (tmp_path / "out" / "cross_validation.json").exists()

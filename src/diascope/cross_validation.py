@@ -30,7 +30,7 @@ from diascope.baseline import (
 )
 from diascope.bundle import WEIGHTS, Figure, load_bundle, resolve_bundle
 from diascope.config import RunConfig
-from diascope.dataset import Manifest, ManifestRow, joined_rows, trainable
+from diascope.dataset import Manifest, ManifestRow, check_apart, joined_rows, trainable
 from diascope.errors import ConfigError, ImageError, OutputError, SplitError
 from diascope.evaluation.judging import data_name, judge, unreadable_row
 from diascope.evaluation.measuring import (
@@ -399,6 +399,7 @@ class _FoldRun:
 
     def rows(self, *, overwrite: bool, track: Track) -> tuple[LeftOutRow, ...]:
         """The fold's rows, judged: as an earlier run left them, or trained for now."""
+        check_apart(self.fold.training, self.fold.held_out)
         file = self.folder / _FOLD_STATE
         digest = _digest(self.config, self.start, self.fold, self.colour)
         state = _FoldState(digest=digest, rows=None)
