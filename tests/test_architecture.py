@@ -33,6 +33,7 @@ HOMES = {
     "albumentations": {"augment"},
     "jinja2": {"audit", "report"},
     "lightning": {"training"},
+    "markupsafe": {"report"},
     "matplotlib": {"training", "explain", "report"},
     "onnx": {"export"},
     "onnx_ir": {"export"},

@@ -3,11 +3,13 @@
 No inference and no measuring here, and nothing from the network: plots are inline SVG.
 """
 
+import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from diascope.figures import (
     LEAST_ROWS,
@@ -56,7 +58,9 @@ def page(evaluation: Evaluation, shown: Mapping[str, bytes] | None = None) -> st
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"told": told, "percent": percent, "jpeg": _jpeg_uri}
+    environment.filters["told"] = _told_cell
+    environment.filters["percent"] = _percent_cell
+    environment.filters["jpeg"] = _jpeg_uri
     pictures, sweep = evaluation.pictures, evaluation.sweep
     return environment.get_template(_TEMPLATE).render(
         it=evaluation,
@@ -88,6 +92,20 @@ def percent(measure: Measure) -> str:
     numbers = [f"{100 * value:.1f}" for value in (measure.value, measure.low, measure.high)]
     text = f"{numbers[0]} % ({numbers[1]} to {numbers[2]})"
     return f"{text} {FEW}" if measure.n < LEAST_ROWS else text
+
+
+def _told_cell(measure: Measure) -> Markup:
+    return _ranged(told(measure))
+
+
+def _percent_cell(measure: Measure) -> Markup:
+    return _ranged(percent(measure))
+
+
+def _ranged(text: str) -> Markup:
+    """The text with its interval kept together where lines are short."""
+    whole = str(escape(text))
+    return Markup(re.sub(r"\((\S+ to \S+)\)", r'<span class="range">(\1)</span>', whole))  # noqa: S704
 
 
 def _jpeg_uri(content: bytes) -> str:
