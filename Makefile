@@ -85,11 +85,13 @@ models-photos: $(INSTALLED)
 	@$(DIASCOPE) cross-validate --config configs/photos.toml --data $(PHOTOS) --by source \
 	  --fold dermnet --fold sd198+melasma-web --fold rosacea-web+cafe-au-lait-web+spots-web \
 	  --out runs/photos-by-source --card runs/photos/bundle --overwrite
-	@printf '\n%s\n' 'photos 4/4: measure on drawn marks, which it did not see, and on drawn tones: five minutes.'
-	@$(DIASCOPE) render --count 1000 --seed 20402 --no-truth --out runs/drawn --overwrite \
+	@printf '\n%s\n' 'photos 4/4: measure on drawn tones, and on drawn marks in other light and file: five minutes.'
+	@$(DIASCOPE) evaluate --model runs/photos/bundle --sweep configs/sweep.toml \
+	  --out runs/photos/tones --card --overwrite
+	@$(DIASCOPE) render --count 400 --seed 20402 --no-truth --out runs/drawn --overwrite \
 	  --mark-type erythematous --mark-type hyperpigmented
 	@$(DIASCOPE) evaluate --model runs/photos/bundle --data runs/drawn/manifest.csv \
-	  --sweep configs/sweep.toml --out runs/photos/evaluation --card --overwrite
+	  --out runs/photos/drawn --card --overwrite
 	@rm -rf models/photos && cp -R runs/photos/bundle models/photos
 	@$(DIASCOPE) model verify models/photos
 
