@@ -69,7 +69,7 @@ def reliability(bins: Sequence[ReliabilityBin]) -> bytes:
         axes.set_xlabel("mean probability of the class called")
         axes.set_ylabel("share called right")
         total = sum(each.n for each in bins)
-        axes.text(0.02, 0.96, f"n = {total}\nabove the dots: too modest", transform=axes.transAxes,
+        axes.text(0.02, 0.96, f"n = {total}\nabove the dotted line: too modest", transform=axes.transAxes,
                   va="top", color=GREY)  # fmt: skip
         return _svg(figure)
 
