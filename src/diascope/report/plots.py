@@ -69,8 +69,8 @@ def reliability(bins: Sequence[ReliabilityBin]) -> bytes:
         axes.set_xlabel("mean probability of the class called")
         axes.set_ylabel("share called right")
         total = sum(each.n for each in bins)
-        axes.text(0.02, 0.96, f"n = {total}\nabove the dotted line: too modest", transform=axes.transAxes,
-                  va="top", color=GREY)  # fmt: skip
+        words = f"n = {total}\nabove the dotted line: too modest"
+        axes.text(0.02, 0.96, words, transform=axes.transAxes, va="top", color=GREY)
         return _svg(figure)
 
 
