@@ -88,7 +88,7 @@ models-photos: $(INSTALLED)
 	@printf '\n%s\n' 'photos 4/4: measure on drawn tones, and on drawn marks in other light and file: five minutes.'
 	@$(DIASCOPE) evaluate --model runs/photos/bundle --sweep configs/sweep.toml \
 	  --out runs/photos/tones --card --overwrite
-	@$(DIASCOPE) render --count 400 --seed 20402 --no-truth --out runs/drawn --overwrite \
+	@$(DIASCOPE) render --count 240 --seed 20402 --no-truth --out runs/drawn --overwrite \
 	  --mark-type erythematous --mark-type hyperpigmented
 	@$(DIASCOPE) evaluate --model runs/photos/bundle --data runs/drawn/manifest.csv \
 	  --out runs/photos/drawn --card --overwrite
