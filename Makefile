@@ -22,7 +22,7 @@ help:
 	@echo 'make check    lint, formatting and types; changes nothing'
 	@echo 'make fix      mend what lint and formatting can mend'
 	@echo 'make sample   draw data/sample again'
-	@echo 'make models   train both shipped models again, with their figures: half an hour'
+	@echo 'make models   train both shipped models again, with their figures: three quarters of an hour'
 	@echo 'make clean    remove caches, builds and the demo run; $(VENV) and other runs stay'
 
 venv: $(INSTALLED)
@@ -53,7 +53,7 @@ demo: $(INSTALLED)
 	@$(DIASCOPE) render --count 300 --seed 20260 --no-truth --out $(DEMO)/unseen --overwrite
 	@printf '\n%s\n' '3/4 Measure the model on them: seconds.'
 	@$(DIASCOPE) evaluate --model $(DEMO)/bundle --data $(DEMO)/unseen/manifest.csv \
-	  --out $(DEMO)/evaluation --overwrite
+	  --out $(DEMO)/evaluation --no-sturdiness --overwrite
 	@printf '\n%s\n' '4/4 Judge the pictures of data/sample with the model just trained: seconds.'
 	@$(DIASCOPE) predict --table data/sample/manifest.csv --model $(DEMO)/bundle
 
@@ -68,22 +68,30 @@ models: models-rendered models-photos
 models-rendered: $(INSTALLED)
 	@printf '\n%s\n' 'rendered 1/2: train on drawn marks, about four minutes on two cores.'
 	@$(DIASCOPE) train --config configs/rendered.toml --out runs/rendered --overwrite
-	@printf '\n%s\n' 'rendered 2/2: measure on photographs, none of which it saw: a minute.'
+	@printf '\n%s\n' 'rendered 2/2: measure on photographs, none of which it saw, and on drawn tones: five minutes.'
 	@$(DIASCOPE) evaluate --model runs/rendered/bundle --data $(PHOTOS) \
-	  --groups data/groups/shared_photos.csv --out runs/rendered/evaluation --card --overwrite
+	  --groups data/groups/shared_photos.csv --sweep configs/sweep.toml \
+	  --out runs/rendered/evaluation --card --overwrite
 	@rm -rf models/rendered && cp -R runs/rendered/bundle models/rendered
 	@$(DIASCOPE) model verify models/rendered
 
 models-photos: $(INSTALLED)
-	@printf '\n%s\n' 'photos 1/3: train on photographs and drawn marks, about two minutes on two cores.'
+	@printf '\n%s\n' 'photos 1/4: train on photographs and drawn marks, about two minutes on two cores.'
 	@$(DIASCOPE) train --config configs/photos.toml --data $(PHOTOS) --out runs/photos --overwrite
-	@printf '\n%s\n' 'photos 2/3: cross-validate by groups, five times the training.'
+	@printf '\n%s\n' 'photos 2/4: cross-validate by groups, five times the training.'
 	@$(DIASCOPE) cross-validate --config configs/photos.toml --data $(PHOTOS) --by group --folds 5 \
 	  --out runs/photos-by-group --card runs/photos/bundle --overwrite
-	@printf '\n%s\n' 'photos 3/3: leave whole sources out, three times the training.'
+	@printf '\n%s\n' 'photos 3/4: leave whole sources out, three times the training.'
 	@$(DIASCOPE) cross-validate --config configs/photos.toml --data $(PHOTOS) --by source \
 	  --fold dermnet --fold sd198+melasma-web --fold rosacea-web+cafe-au-lait-web+spots-web \
 	  --out runs/photos-by-source --card runs/photos/bundle --overwrite
+	@printf '\n%s\n' 'photos 4/4: measure on drawn tones, and on drawn marks in other light and file: five minutes.'
+	@$(DIASCOPE) evaluate --model runs/photos/bundle --sweep configs/sweep.toml \
+	  --out runs/photos/tones --card --overwrite
+	@$(DIASCOPE) render --count 240 --seed 20402 --no-truth --out runs/drawn --overwrite \
+	  --mark-type erythematous --mark-type hyperpigmented
+	@$(DIASCOPE) evaluate --model runs/photos/bundle --data runs/drawn/manifest.csv \
+	  --out runs/photos/drawn --card --overwrite
 	@rm -rf models/photos && cp -R runs/photos/bundle models/photos
 	@$(DIASCOPE) model verify models/photos
 

@@ -17,9 +17,9 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "diascope"
 # Rooms of one floor do not import each other. A new module gets its floor here.
 FLOORS = [
     "labels errors machine progress",
-    "config files image colour",
+    "config files image colour figures",
     "preprocess renderer network calibration familiarity metrics quality explain duplicates report "
-    "guidance download",
+    "guidance download perturbation evidence",
     "augment baseline bundle export dataset sources",
     "inference training splits",
     "evaluation scoring audit",
@@ -31,8 +31,9 @@ FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms.
 # Packages that may be imported, at module level, in these rooms only.
 HOMES = {
     "albumentations": {"augment"},
-    "jinja2": {"audit"},
+    "jinja2": {"audit", "report"},
     "lightning": {"training"},
+    "markupsafe": {"report"},
     "matplotlib": {"training", "explain", "report"},
     "onnx": {"export"},
     "onnx_ir": {"export"},
@@ -59,6 +60,7 @@ NEED_TRAIN = {
     "splits",
     "cross_validation",
     "audit",
+    "report",
 }
 NEED_DATA = {"download"}
 
@@ -168,7 +170,7 @@ def test_albumentations_is_imported_in_one_place_only():
 
 def test_no_floor_without_a_room():
     rooms = {room_of(module) for module in MODULES}
-    planned = {"report"}
+    planned: set[str] = set()
     assert set(FLOOR_OF) - rooms <= planned
 
 

@@ -516,11 +516,27 @@ def test_with_figures_refuses_a_changed_bundle(folder):
     assert (folder / "model.onnx").read_bytes() == b"other"
 
 
+def test_the_card_has_the_nine_sections_of_model_cards():
+    """Mitchell et al., Model Cards for Model Reporting, FAT* 2019, section 4; ours come after."""
+    card = model_card(describe(figures=(FIGURE,)))
+    assert re.findall(r"^## (.+)$", card, flags=re.MULTILINE) == [
+        "Model details",
+        "Intended use",
+        "Factors",
+        "Metrics",
+        "Evaluation data",
+        "Training data",
+        "Quantitative analyses",
+        "Ethical considerations",
+        "Caveats and recommendations",
+        "Evidence",
+    ]
+
+
 def test_the_card_says_what_it_cannot_do_before_any_figure():
     card = model_card(describe(figures=(FIGURE,)))
-    titles = ["Intended use", "What it does", "What it cannot do", "Learnt from", "Figures"]
-    assert re.findall(r"^## (.+)$", card, flags=re.MULTILINE)[:5] == titles
-    assert "Research and education." in card
+    assert card.splitlines()[2] == "Research and education."
+    assert card.index("names a colour, not a cause") < card.index("0.951")
     assert "    diascope train --config configs/tiny.toml" in card
     assert "licence of the data: none needed" in card
 
@@ -542,7 +558,9 @@ def test_the_card_gives_each_command_once_and_its_number_in_the_rows():
     assert [line.split("|")[-2].strip() for line in rows] == ["1", "2", "1"]
     table, listed = card.split("\nCommands:\n\n")
     assert "diascope evaluate" not in table
-    assert listed.startswith("1. `diascope evaluate --card`\n2. `diascope train`\n\n## Gates")
+    assert listed.startswith(
+        "1. `diascope evaluate --card`\n2. `diascope train`\n\n## Ethical considerations"
+    )
 
 
 def test_the_card_calls_the_digest_of_the_photographs_what_it_is():
@@ -554,7 +572,33 @@ def test_the_card_calls_the_digest_of_the_photographs_what_it_is():
 
 
 def test_the_card_says_when_nothing_was_measured():
-    assert "None measured yet." in model_card(describe())
+    card = model_card(describe())
+    assert "None measured yet." in card
+    assert "| evaluation on internal data | not met |" in card
+
+
+def test_what_was_measured_is_evidence():
+    def status(item, *names, photographs=0):
+        measured = [{"name": name, "data": "photos/manifest.csv"} for name in names]
+        figures = [FIGURE.model_copy(update=each) for each in measured]
+        data = TrainingData(digest=None, summary="Any.", rendered=1, photographs=photographs)
+        card = model_card(describe(figures=tuple(figures), data=data))
+        return re.search(rf"^\| {item}.*?\| ([a-z ]+) \|", card, flags=re.MULTILINE)[1]
+
+    assert status("robustness", "auroc") == "not met"
+    assert status("robustness", "verdict_flips") == "met"
+    assert status("14 fairness", "auroc_gap_between_tones") == "partly"
+    assert status("testing on external data", "auroc_red_vs_brown") == "partly"
+    # A model that saw photographs needs them left out.
+    assert status("testing on external data", "auroc_red_vs_brown", photographs=9) == "not met"
+    by_source = "auroc_red_vs_brown_by_source"
+    assert status("testing on external data", by_source, photographs=9) == "partly"
+
+
+def test_the_card_says_which_figures_may_flatter():
+    data = TrainingData(digest=None, summary="Faces.", rendered=0, photographs=9)
+    assert "may include some it learnt from" in model_card(describe(data=data))
+    assert "It learnt from no photograph" in model_card(describe())
 
 
 # Where bundles are.

@@ -481,8 +481,11 @@ class TestEvaluate:
         shown = diascope(*command, "--card")
         report = json.loads((out / "evaluation.json").read_text())
         assert report["model_digest"] == digest
-        measured = report["overall"]["measures"]["auroc_red_vs_brown"]
+        measured = report["pictures"]["overall"]["measures"]["auroc_red_vs_brown"]
         assert f"{measured['value']:.3f}" in shown.stdout
+        assert "AUROC gap between skin tones" in shown.stdout
+        assert "one stop brighter" in shown.stdout
+        assert report["command"] in (out / "evaluation.html").read_text()
         loaded = load_bundle(bundle)
         figures = [each for each in loaded.description.figures if each.value == measured["value"]]
         assert figures[0].n == measured["n"] == 8
@@ -519,6 +522,48 @@ class TestEvaluate:
         card = (bundle / "MODEL_CARD.md").read_text()
         assert str(tmp_path) not in card
         assert str(folder.parent) not in card
+
+    def test_a_sweep_needs_no_pictures_and_prints_the_gap_first(self, untrained_bundle, tmp_path):
+        sweep = tmp_path / "small.toml"
+        whole = (Path(__file__).parents[1] / "configs" / "sweep.toml").read_text()
+        sweep.write_text(
+            whole.replace("marks = 200", "marks = 2").replace("size = 128", "size = 64")
+        )
+        out = tmp_path / "out"
+        command = ["evaluate", "--model", untrained_bundle, "--sweep", sweep, "--out", out]
+        shown = diascope(*command, "--no-page")
+        rows = [line for line in shown.stdout.splitlines() if "[" in line]
+        assert "AUROC gap between tones" in rows[0]
+        assert [each.name for each in out.iterdir()] == ["evaluation.json"]
+        report = json.loads((out / "evaluation.json").read_text())
+        assert (report["pictures"], report["sweep"]["n"]) == (None, 7 * 2 * 7)
+
+    @pytest.mark.parametrize(
+        ("options", "said"),
+        [
+            ([], "give --data, --sweep or both"),
+            (["--sweep", "configs/sweep.toml", "--show-mistakes"], "--show-mistakes"),
+            (["--data", "m.csv", "--no-page", "--show-mistakes"], "--show-mistakes"),
+        ],
+    )
+    def test_a_line_that_measures_nothing_is_none(self, untrained_bundle, tmp_path, options, said):
+        command = ["evaluate", "--model", untrained_bundle, "--out", tmp_path / "out", *options]
+        assert said in flat(diascope(*command, status=2).stderr)
+        assert not (tmp_path / "out").exists()
+
+    def test_mistakes_are_shown_where_asked_and_never_of_shared(
+        self, folder, untrained_bundle, tmp_path
+    ):
+        command = ["evaluate", "--model", untrained_bundle, "--no-sturdiness", "--show-mistakes"]
+        out = tmp_path / "mine"
+        diascope(*command, "--data", folder / "manifest.csv", "--out", out)
+        mistakes = json.loads((out / "evaluation.json").read_text())["pictures"]["mistakes"]
+        assert (out / "evaluation.html").read_text().count("data:image/jpeg") == len(mistakes) > 0
+        other = Path(shutil.copytree(folder, tmp_path / "shared" / "photos"))
+        refused = tmp_path / "theirs"
+        shown = diascope(*command, "--data", other / "manifest.csv", "--out", refused, status=1)
+        assert "never put into a page" in shown.stderr
+        assert not refused.exists()
 
     def test_a_file_for_a_folder_is_said_before_the_work(self, untrained_bundle, tmp_path):
         (tmp_path / "file").write_text("precious")

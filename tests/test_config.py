@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from diascope.config import RunConfig, load_config, parse_config
+from diascope.config import RunConfig, load_config, load_sweep, parse_config
 from diascope.errors import ConfigError
 
 LEAST = 'name = "least"\n'
@@ -148,3 +148,35 @@ def test_a_config_cannot_be_changed(least):
     config = load_config(least)
     with pytest.raises(ValidationError, match="frozen"):
         config.train.epochs = 3
+
+
+SWEEP = """
+name = "s"
+seed = 1
+marks = 2
+ita_edges = [60.0, 0.0, -50.0]
+contrasts = [[3.0, 6.0]]
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "other", "said"),
+    [
+        ("marks = 2", "marks = 1", "marks = 1"),
+        ("marks = 2", "", "marks is missing"),
+        ("marks = 2", "marks = 2\ncontrast = 3", "did you mean contrasts?"),
+        ("[60.0, 0.0, -50.0]", "[60.0, 0.0, 10.0]", "falling order"),
+        ("[60.0, 0.0, -50.0]", "[60.0, 0.0, -95.0]", "ita_edges.2"),
+        ("[[3.0, 6.0]]", "[[6.0, 3.0]]", "the lower number of each first"),
+        ("[[3.0, 6.0]]", "[[3.0]]", "contrasts.0"),
+    ],
+)
+def test_a_sweep_that_cannot_be_is_refused(tmp_path, line, other, said):
+    file = tmp_path / "s.toml"
+    file.write_text(SWEEP)
+    assert load_sweep(file).size == 128
+    file.write_text(SWEEP.replace(line, other))
+    with pytest.raises(ConfigError) as caught:
+        load_sweep(file)
+    assert said in str(caught.value)
+    assert str(caught.value).startswith(str(file))

@@ -5,17 +5,26 @@ import pytest
 import torch
 
 from diascope.bundle import load_bundle
-from diascope.config import load_config
+from diascope.config import load_config, load_sweep
+from diascope.renderer import ITA_RANGE
 from diascope.training import fit
 
 torch.set_num_threads(1)
 
-CONFIGS = {path.stem: path for path in (Path(__file__).parents[1] / "configs").glob("*.toml")}
+FILES = {path.stem: path for path in (Path(__file__).parents[1] / "configs").glob("*.toml")}
+SWEEPS = {"sweep"}
+CONFIGS = {name: path for name, path in FILES.items() if name not in SWEEPS}
 
 
 @pytest.fixture(params=sorted(CONFIGS))
 def path(request):
     return CONFIGS[request.param]
+
+
+def told(path):
+    """What a config's header tells, by its words."""
+    header = path.read_text(encoding="utf-8").partition("\n\n")[0]
+    return dict(re.findall(r"^# (\w+): +(\S.*)$", header, re.MULTILINE))
 
 
 def test_the_promised_configs_are_there():
@@ -27,11 +36,19 @@ def test_it_loads_under_its_own_name(path):
 
 
 def test_its_header_tells_command_duration_and_result(path):
-    header = path.read_text(encoding="utf-8").partition("\n\n")[0]
-    told = dict(re.findall(r"^# (\w+): +(\S.*)$", header, re.MULTILINE))
     command = rf"diascope train --config configs/{path.name}( --data \S+)? --out runs/{path.stem}"
-    assert re.fullmatch(command, told["Command"])
-    assert {"Duration", "Result"} <= set(told)
+    assert re.fullmatch(command, told(path)["Command"])
+    assert {"Duration", "Result"} <= set(told(path))
+
+
+@pytest.mark.parametrize("name", sorted(SWEEPS))
+def test_a_sweep_covers_the_tones_and_contrasts_that_are_drawn(name):
+    sweep, header = load_sweep(FILES[name]), told(FILES[name])
+    assert sweep.name == name
+    assert header["Command"].startswith("diascope evaluate --model photos --sweep configs/")
+    assert {"Duration", "Result"} <= set(header)
+    assert (sweep.ita_edges[-1], sweep.ita_edges[0]) == ITA_RANGE
+    assert [low for low, _ in sweep.contrasts] == [3.0, 6.0, 12.0]
 
 
 def test_its_known_groups_are_in_the_checkout(path):

@@ -23,7 +23,7 @@ from diascope.cross_validation import (
 )
 from diascope.dataset import ManifestRow, read_manifest
 from diascope.errors import ConfigError, OutputError, SplitError
-from diascope.evaluation import section
+from diascope.evaluation.measuring import section
 from diascope.inference import Predictor
 from diascope.labels import LABEL_ORDER, ManifestLabel, Verdict
 from diascope.renderer import render
@@ -255,11 +255,14 @@ class TestRun:
                 condition="",
                 source="atlas",
                 group_id=str(number),
+                tone="",
+                ita_degrees=30.0,
                 verdict=verdict,
                 p_erythematous=0.5,
                 p_hyperpigmented=0.3,
                 p_neither=0.2,
                 separation=0.375,
+                temperature=1.0,
                 fold="atlas",
                 colour_separation=0.5,
             )
@@ -283,6 +286,14 @@ class TestRun:
         assert found["accuracy_decided_by_source"] == (pytest.approx(2 / 3), 3)
         assert found["declined_of_other_by_source"] == (pytest.approx(1 / 2), 2)
         assert found["neither_called_neither_by_source"] == (1.0, 1)
+        # All five of the three classes are called red with 0.5; two are.
+        assert found["ece_by_source"] == (pytest.approx(abs(0.5 - 2 / 5)), 5)
+        assert found["ece_before_temperature_by_source"] == found["ece_by_source"]
+        brown, red = (0.5**2 + 0.7**2 + 0.2**2), (0.5**2 + 0.3**2 + 0.2**2)
+        neither = 0.5**2 + 0.3**2 + 0.8**2
+        brier = (2 * red + 2 * brown + neither) / 5
+        assert found["brier_by_source"] == (pytest.approx(brier), 5)
+        assert found["aurc_by_source"] == (pytest.approx(1 / 2), 4)
         assert figures["coverage_by_source"].data == f"{report.data}: folds pooled"
         said = cross_validation.notes(report)
         assert said[0].startswith("declined of other: 0.500 [")
@@ -387,3 +398,19 @@ class TestStart:
         shipped("rendered", scale=2.0)
         with pytest.raises(OutputError, match="a fold of another recipe or other pictures"):
             run()
+
+
+class TestPlantedBugs:
+    def test_a_group_on_both_sides_stops_the_run(self, config, manifest, tmp_path, monkeypatch):
+        """A deal that leaks: one row of the fold's own groups goes back into training."""
+        honest = cross_validation._fold
+
+        def leaking(name, rows, paths):
+            fold = honest(name, rows, paths)
+            twin = replace(fold.held_out[0], path="twin.png")
+            return replace(fold, training=(*fold.training, twin))
+
+        monkeypatch.setattr(cross_validation, "_fold", leaking)
+        with pytest.raises(SplitError, match="on both sides of a split"):
+            cross_validate(config, manifest, by="source", out=tmp_path / "out")
+        assert not (tmp_path / "out" / "cross_validation.json").exists()

@@ -19,6 +19,7 @@ from diascope.dataset import (
     ManifestRow,
     Sample,
     balanced_weights,
+    check_apart,
     joined_rows,
     load_samples,
     read_manifest,
@@ -272,6 +273,20 @@ some_rows = st.lists(
 
 def classes(rows):
     return {each.mark_type for each in rows} & {ManifestLabel(kind) for kind in MarkType}
+
+
+@pytest.mark.parametrize(
+    ("leaked", "told"),
+    [
+        (row("b", BROWN, group="anna"), "group anna is on both sides"),
+        (row("a", group="ben"), "picture a is on both sides"),
+    ],
+)
+def test_a_leak_is_refused(leaked, told):
+    training = [row("a", group="anna"), row("c", group="cleo")]
+    check_apart(training, [row("d", group="dora")])
+    with pytest.raises(SplitError, match=told):
+        check_apart(training, [row("d", group="dora"), leaked])
 
 
 @given(some_rows, st.floats(0.01, 0.9), st.integers(0, 5))

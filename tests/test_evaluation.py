@@ -11,7 +11,18 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from diascope import evaluation
 from diascope.dataset import BOX_COLUMNS, RENDERED_SOURCE, read_manifest
 from diascope.errors import OutputError, UnreadableReason
-from diascope.evaluation import JudgedRow, MeasureName, Report, evaluate, section
+from diascope.evaluation import evaluate
+from diascope.evaluation.judging import data_name
+from diascope.evaluation.measuring import before_temperature, section
+from diascope.evaluation.telling import (
+    DECLINING,
+    cell,
+    declining_notes,
+    figures_of,
+    notes,
+    table,
+)
+from diascope.figures import Evaluation, JudgedRow, MeasureName
 from diascope.inference import Predictor
 from diascope.labels import LABEL_ORDER, ManifestLabel, MarkType, Verdict
 from diascope.renderer import render
@@ -23,7 +34,7 @@ OTHER, MIXED = ManifestLabel.OTHER, ManifestLabel.MIXED
 NUMBERS = count()
 
 
-def judged(label, verdict, red, brown, *, group=None):
+def judged(label, verdict, red, brown, *, group=None, tone="", ita=30.0, temperature=1.0):
     """A row as a predictor judged it; the rest of the probability is neither's."""
     path = f"{next(NUMBERS)}.png"
     return JudgedRow(
@@ -33,11 +44,14 @@ def judged(label, verdict, red, brown, *, group=None):
         condition="",
         source="clinic",
         group_id=group or path,
+        tone=tone,
+        ita_degrees=ita,
         verdict=verdict,
         p_erythematous=red,
         p_hyperpigmented=brown,
         p_neither=1 - red - brown,
         separation=brown / (red + brown),
+        temperature=temperature,
     )
 
 
@@ -84,6 +98,13 @@ def report(predictor, manifest):
     return evaluate(predictor, manifest, join_copies=False)
 
 
+@pytest.fixture(scope="module")
+def whole(predictor, report):
+    return evaluation.evaluation_of(
+        predictor.bundle, "diascope evaluate", pictures=report, sweep=None
+    )
+
+
 class TestSection:
     rows = (
         judged(RED, Verdict.ERYTHEMATOUS, 0.9, 0.05),
@@ -106,7 +127,15 @@ class TestSection:
             (MeasureName.SENSITIVITY, 2 / 2, 2),
             (MeasureName.SPECIFICITY, 3 / 4, 4),
             (MeasureName.COVERAGE, 4 / 6, 6),
+            (MeasureName.COVERAGE_OF_RED, 3 / 4, 4),
+            (MeasureName.COVERAGE_OF_BROWN, 1 / 2, 2),
             (MeasureName.ACCURACY_DECIDED, 3 / 4, 4),
+            # Surest first: 0.9, 0.8, 0.7 right; 0.6 wrong; then 0.45 right and 0.3 right.
+            (MeasureName.ACCURACY_AT_70, 1 - 1 / (0.7 * 6), 6),
+            (MeasureName.AURC, (1 / 4 + 1 / 5 + 1 / 6) / 6, 6),
+            (MeasureName.AUGRC, (0.5 + 1 + 1) / 36, 6),
+            # 70 % of six are at 0.45 or more; of other both are surer.
+            (MeasureName.OTHER_CALLED_AT_70, 2 / 2, 2),
             # Likeliest class: red 2 of 4, brown 1 of 2 (a tie goes to the first), neither 0 of 1.
             (MeasureName.BALANCED_ACCURACY, (2 / 4 + 1 / 2 + 0) / 3, 7),
             (MeasureName.DECLINED_OF_OTHER, 1 / 2, 2),
@@ -121,6 +150,27 @@ class TestSection:
         rows = [judged(RED, Verdict.ERYTHEMATOUS, 0.8, 0.1)] * 3
         rows += [judged(BROWN, Verdict.ERYTHEMATOUS, 0.8, 0.1)]
         assert section("all", rows, 0).measures[MeasureName.ECE].value == pytest.approx(0.05)
+
+    def test_before_and_after_temperature_by_hand(self):
+        # Logits log(4), 0, 0 divided by 2 are 2/4, 1/4, 1/4; undivided 4/6, 1/6, 1/6.
+        rows = [judged(RED, Verdict.ERYTHEMATOUS, 1 / 2, 1 / 4, temperature=2.0)]
+        np.testing.assert_allclose(before_temperature(rows), [[4 / 6, 1 / 6, 1 / 6]])
+        measures = section("all", rows, 0).measures
+        assert measures[MeasureName.ECE].value == pytest.approx(1 / 2)
+        assert measures[MeasureName.ECE_BEFORE].value == pytest.approx(2 / 6)
+        assert measures[MeasureName.BRIER].value == pytest.approx(1 / 4 + 2 / 16)
+        assert measures[MeasureName.BRIER_BEFORE].value == pytest.approx(4 / 36 + 2 / 36)
+
+    def test_a_certain_row_survives_the_way_back(self):
+        rows = [judged(RED, Verdict.ERYTHEMATOUS, 1.0, 0.0, temperature=0.5)]
+        np.testing.assert_allclose(before_temperature(rows), [[1, 0, 0]], atol=1e-100)
+
+    def test_what_perfect_calibration_would_show_needs_no_labels(self):
+        rows = [judged(label, Verdict.UNCLEAR, 0.8, 0.1) for label in (RED, BROWN) * 20]
+        perfect = section("all", rows, 0).measures[MeasureName.ECE_IF_PERFECT]
+        # |mean of 40 coins of 0.8, less 0.8|.
+        assert perfect.value == pytest.approx(0.8 * np.sqrt(0.16 / 40), rel=0.1)
+        assert perfect.low < perfect.value < perfect.high
 
     def test_counts_every_label_by_verdict(self):
         found = section("all", self.rows, 3)
@@ -138,7 +188,7 @@ class TestSection:
         figures = section("all", self.rows, 0).measures
         without = section("all", self.rows[:7], 0).measures
         differ = {name for name in MeasureName if figures[name] != without[name]}
-        assert differ == {MeasureName.DECLINED_OF_OTHER}
+        assert differ == {MeasureName.DECLINED_OF_OTHER, MeasureName.OTHER_CALLED_AT_70}
         assert figures == section("all", self.rows[:9], 0).measures
 
     @pytest.mark.parametrize(
@@ -217,7 +267,7 @@ class TestEvaluate:
             "clinic": 1,
             "ward": 0,
         }
-        assert "052.png: not read (not_an_image), in no figure" in evaluation.notes(report)
+        assert "052.png: not read (not_an_image), in no figure" in notes(report)
 
     def test_a_source_of_one_class_has_no_auroc_and_says_why(self, report):
         atlas, clinic, ward = report.sources
@@ -225,13 +275,12 @@ class TestEvaluate:
         assert atlas.measures[MeasureName.AUROC].note == "no value: hyperpigmented rows only"
         assert atlas.measures[MeasureName.SENSITIVITY].n == 2
         assert ward.measures[MeasureName.AUROC].note == "no value: no rows"
-        assert "atlas: no value: hyperpigmented rows only" in evaluation.notes(report)
+        assert "atlas: no value: hyperpigmented rows only" in notes(report)
         auroc = clinic.measures[MeasureName.AUROC]
         assert auroc.low <= auroc.value <= auroc.high
         assert (auroc.n, auroc.groups) == (32, 8)
 
     def test_names_model_and_data_but_no_folder_of_the_machine(self, report, predictor, manifest):
-        assert (report.model, report.model_digest) == ("untrained", predictor.bundle.digest)
         assert report.data == f"{manifest.path.parent.name}/manifest.csv {manifest.digest[:8]}"
         assert report.data_digest == manifest.digest
         assert str(manifest.path.parent.parent) not in report.model_dump_json()
@@ -257,28 +306,42 @@ class TestEvaluate:
 
 
 class TestOutput:
-    def test_json_comes_back_the_same(self, report, tmp_path):
-        file = evaluation.write_report(report, tmp_path / "new" / "folder")
+    def test_json_comes_back_the_same(self, whole, tmp_path):
+        file = evaluation.write_report(whole, tmp_path / "new" / "folder", "<p>")
         assert file.name == "evaluation.json"
-        assert Report.model_validate_json(file.read_bytes()) == report
-        assert json.loads(file.read_text())["positive"] == MarkType.HYPERPIGMENTED
-        assert [each.name for each in file.parent.iterdir()] == ["evaluation.json"]
+        assert Evaluation.model_validate_json(file.read_bytes()) == whole
+        written = json.loads(file.read_text())
+        assert written["pictures"]["positive"] == MarkType.HYPERPIGMENTED
+        assert written["schema_version"] == 2
+        names = sorted(each.name for each in file.parent.iterdir())
+        assert names == ["evaluation.html", "evaluation.json"]
 
-    def test_nothing_is_replaced_unasked(self, report, tmp_path):
-        (tmp_path / "evaluation.json").write_text("mine")
+    def test_a_page_of_other_figures_does_not_stay(self, whole, tmp_path):
+        evaluation.write_report(whole, tmp_path, "<p>")
+        evaluation.write_report(whole, tmp_path, None, overwrite=True)
+        assert [each.name for each in tmp_path.iterdir()] == ["evaluation.json"]
+
+    def test_names_model_and_command(self, whole, predictor):
+        assert (whole.model, whole.model_digest) == ("untrained", predictor.bundle.digest)
+        assert (whole.command, whole.learnt_photographs) == ("diascope evaluate", 0)
+        assert whole.gates["separation_floor"] == 0.65
+
+    @pytest.mark.parametrize("name", ["evaluation.json", "evaluation.html"])
+    def test_nothing_is_replaced_unasked(self, whole, name, tmp_path):
+        (tmp_path / name).write_text("mine")
         with pytest.raises(OutputError, match="--overwrite"):
-            evaluation.write_report(report, tmp_path)
-        assert (tmp_path / "evaluation.json").read_text() == "mine"
-        evaluation.write_report(report, tmp_path, overwrite=True)
-        assert Report.model_validate_json((tmp_path / "evaluation.json").read_bytes()) == report
+            evaluation.write_report(whole, tmp_path, "<p>")
+        assert [each.read_text() for each in tmp_path.iterdir()] == ["mine"]
+        evaluation.write_report(whole, tmp_path, "<p>", overwrite=True)
+        assert (tmp_path / name).read_text() != "mine"
 
-    def test_a_file_in_the_folders_place_is_named(self, report, tmp_path):
+    def test_a_file_in_the_folders_place_is_named(self, whole, tmp_path):
         (tmp_path / "taken").write_text("mine")
         with pytest.raises(OutputError, match="taken: "):
-            evaluation.write_report(report, tmp_path / "taken")
+            evaluation.write_report(whole, tmp_path / "taken", None)
 
     def test_table_has_a_line_for_all_and_for_every_source(self, report):
-        header, *lines = evaluation.table(report)
+        header, *lines = table(report)
         assert header[:3] == ("rows of", "n", "AUROC red vs brown")
         assert [line[:2] for line in lines] == [
             ("all", "52"),
@@ -294,13 +357,13 @@ class TestOutput:
 
     def test_notes_say_how_often_what_is_to_decline_was_declined(self, report):
         measures = report.overall.measures
-        other, neither = (measures[name] for name in evaluation.DECLINING)
-        assert evaluation.notes(report)[:2] == [
-            f"declined of other: {evaluation.cell(other)}, 1 rows",
-            f"neither called neither: {evaluation.cell(neither)}, 16 rows",
+        other, neither = (measures[name] for name in DECLINING)
+        assert notes(report)[:2] == [
+            f"declined of other: {cell(other)}, 1 rows",
+            f"neither called neither: {cell(neither)}, 16 rows",
         ]
         _, _, ward = report.sources
-        said = evaluation.declining_notes(ward)
+        said = declining_notes(ward)
         assert said[1] == "neither called neither: no value: no rows"
 
     def test_another_manifest_of_the_same_name_has_another_name(self, tmp_path):
@@ -310,12 +373,12 @@ class TestOutput:
             folder = tmp_path / str(number) / "photos"
             folder.mkdir(parents=True)
             rows = [(label, "clinic", "", picture, None)]
-            names.append(evaluation.data_name(write_manifest(folder, rows)))
+            names.append(data_name(write_manifest(folder, rows)))
         assert names[0] != names[1]
         assert {name.split(" ")[0] for name in names} == {"photos/manifest.csv"}
 
     def test_figures_leave_out_what_has_no_value(self, report):
-        figures = evaluation.figures_of(report, "diascope evaluate")
+        figures = figures_of(report, "diascope evaluate")
         named = {(figure.name, figure.data): figure for figure in figures}
         auroc = report.overall.measures[MeasureName.AUROC]
         figure = named["auroc_red_vs_brown", report.data]
@@ -323,4 +386,5 @@ class TestOutput:
         assert (figure.n, figure.command) == (auroc.n, "diascope evaluate")
         assert ("auroc_red_vs_brown", f"{report.data}: clinic") in named
         assert ("auroc_red_vs_brown", f"{report.data}: atlas") not in named
-        assert {name for name, data in named if data == report.data} == set(MeasureName)
+        beside = {"auroc_red_vs_brown_of_colour_alone", "auroc_red_vs_brown_gain"}
+        assert {name for name, data in named if data == report.data} == {*MeasureName, *beside}

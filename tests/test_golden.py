@@ -4,13 +4,15 @@ After a change on purpose: python tests/golden/remake.py
 """
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from golden.remake import HERE, PICTURES, TENSORS, prepared, stored
 
 from diascope import Predictor
-from diascope.bundle import ONNX, SHIPPED
+from diascope.bundle import ONNX, SHIPPED, WEIGHTS
 
 REMAKE = "made for another network; run: python tests/golden/remake.py"
 
@@ -42,11 +44,34 @@ def test_a_shipped_bundle_is_called_as_its_folder(predictor):
     assert predictor.bundle.description.name == predictor.bundle.folder.name
 
 
-@predictors
-def test_stored_tensors_give_the_stored_probabilities(predictor, golden):
+def check_tensors(predictor, golden):
     size = predictor.bundle.description.preprocessing.size
     given = predictor.probabilities(stored(size))
     np.testing.assert_allclose(given, golden["of_tensors"], atol=1e-5, rtol=0)
+
+
+@predictors
+def test_stored_tensors_give_the_stored_probabilities(predictor, golden):
+    check_tensors(predictor, golden)
+
+
+@predictors
+@pytest.mark.parametrize("order", [[1, 0, 2], [2, 0, 1]])
+def test_a_wrong_label_order_is_found(predictor, golden, order):
+    """A planted bug: the network's outputs in another order than the labels."""
+    weights = predictor.bundle.weights()
+    shuffled = {
+        name: np.ascontiguousarray(values[order]) if name.startswith("head.") else values
+        for name, values in weights.items()
+    }
+    files = {**predictor.bundle.files, WEIGHTS: safetensors.numpy.save(shuffled)}
+    planted = Predictor(replace(predictor.bundle, files=files), predictor.pack, runtime="torch")
+    with pytest.raises(AssertionError):
+        check_tensors(planted, golden)
+    honest = Predictor(predictor.bundle, predictor.pack, runtime="torch")
+    size = predictor.bundle.description.preprocessing.size
+    given = honest.probabilities(stored(size))
+    np.testing.assert_allclose(given, golden["of_tensors"], atol=1e-4, rtol=0)
 
 
 @predictors

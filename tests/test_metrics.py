@@ -2,6 +2,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+import sklearn.metrics
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, recall_score, roc_auc_score
@@ -197,3 +198,116 @@ def test_bad_input_is_named():
         metrics.bootstrap_interval(partial(metrics.proportion, []), [])
     with pytest.raises(ValueError, match="2 group ids for 3 rows"):
         metrics.bootstrap_interval(partial(metrics.proportion, [1, 1, 0]), [0, 0, 0], ["a", "b"])
+
+
+def test_brier_by_hand():
+    # (0.2^2 + 0.1^2 + 0.1^2) and (0.5^2 + 0.7^2 + 0.2^2).
+    rows = [(0.8, 0.1, 0.1), (0.5, 0.3, 0.2)]
+    assert metrics.brier_score(rows, [0, 1]) == pytest.approx((0.06 + 0.78) / 2)
+    assert metrics.brier_score([(1.0, 0.0, 0.0)], [2]) == 2.0
+
+
+@given(st.integers(0, 10_000))
+def test_brier_is_scikit_learns(seed):
+    rng = np.random.default_rng(seed)
+    probabilities, counts = rng.dirichlet([1, 1, 1], 20), rng.integers(0, 3, 20) + 0.0
+    labels = np.append(rng.integers(0, 3, 17), [0, 1, 2])
+    counts[-1] = 1
+    expected = sklearn.metrics.brier_score_loss(labels, probabilities, sample_weight=counts)
+    assert metrics.brier_score(probabilities, labels, counts) == pytest.approx(expected)
+
+
+@given(ROWS)
+def test_roc_curve_is_scikit_learns(rows):
+    positive, scores, _ = two_classes(rows)
+    expected = sklearn.metrics.roc_curve(positive, scores, drop_intermediate=False)[:2]
+    np.testing.assert_allclose(metrics.roc_curve(positive, scores), expected)
+
+
+def test_roc_curve_needs_two_classes():
+    with pytest.raises(ValueError, match="two classes"):
+        metrics.roc_curve([True, True], [0.2, 0.3])
+
+
+def test_risk_coverage_by_hand():
+    # Surest first: right; then a tie of right and wrong; then wrong.
+    given = ([0.9, 0.6, 0.6, 0.5], [True, True, False, False])
+    coverage, risk, generalised = metrics.risk_coverage(*given)
+    np.testing.assert_allclose(coverage, [1 / 4, 3 / 4, 1])
+    np.testing.assert_allclose(risk, [0, 1 / 3, 2 / 4])
+    np.testing.assert_allclose(generalised, [0, 1 / 4, 2 / 4])
+    # AURC: errors among the first k, the tie spread evenly: 0/1, 0.5/2, 1/3, 2/4.
+    assert metrics.aurc(*given) == pytest.approx((0 + 0.25 + 1 / 3 + 0.5) / 4)
+    # AUGRC: trapezoids of widths 1/4, 2/4, 1/4 and mean heights 0, 1/8, 3/8.
+    assert metrics.augrc(*given) == pytest.approx(0.5 * 0.125 + 0.25 * 0.375)
+    assert metrics.accuracy_at_coverage(*given, 0.5) == pytest.approx(1.5 / 2)
+    assert metrics.accuracy_at_coverage(*given, 1.0) == pytest.approx(0.5)
+
+
+@given(ROWS)
+def test_aurc_is_the_mean_of_selective_risks(rows):
+    """Against the definition, a row at a time; rows counted thrice are three rows."""
+    correct, confidence, counts = two_classes(rows)
+    wrong = np.repeat(~correct, counts.astype(int))
+    sure = np.repeat(confidence, counts.astype(int))
+    spread = np.array([wrong[sure == each].mean() for each in sure])[np.argsort(-sure)]
+    expected = (np.cumsum(spread) / np.arange(1, sure.size + 1)).mean()
+    assert metrics.aurc(confidence, correct, counts) == pytest.approx(expected)
+    kept = spread[: max(1, sure.size // 2)]
+    share = kept.size / sure.size
+    assert metrics.accuracy_at_coverage(confidence, correct, share, counts) == pytest.approx(
+        1 - kept.mean()
+    )
+
+
+@given(ROWS)
+def test_augrc_is_the_closed_form_of_its_paper(rows):
+    correct, confidence, counts = two_classes(rows)
+    right = np.average(correct, weights=counts)
+    separation = roc_auc_score(correct, confidence, sample_weight=counts)
+    expected = (1 - separation) * right * (1 - right) + (1 - right) ** 2 / 2
+    assert metrics.augrc(confidence, correct, counts) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("statistic", [metrics.aurc, metrics.augrc])
+def test_many_draws_at_once_are_each_draw_alone(statistic):
+    correct, confidence = noisy_rows(60)
+    draws = np.random.default_rng(0).integers(0, 4, (7, 60)).astype(float)
+    alone = [statistic(confidence, correct, counts) for counts in draws]
+    np.testing.assert_allclose(statistic(confidence, correct, draws), alone)
+
+
+def test_declining_nothing_wrong_costs_nothing():
+    assert metrics.aurc([0.9, 0.2], [True, True]) == metrics.augrc([0.9, 0.2], [True, True]) == 0
+    assert metrics.aurc([0.9, 0.2], [False, False]) == 1
+    assert metrics.augrc([0.9, 0.2], [False, False]) == 0.5
+
+
+def test_reliability_bins_hold_every_row_once():
+    rng = np.random.default_rng(2)
+    sure = rng.uniform(0.4, 1, 100)
+    right = rng.random(100) < sure
+    confidence, accuracy, rows = metrics.reliability(sure, right)
+    assert rows.sum() == 100
+    assert rows.size == metrics.ECE_BINS
+    gaps = rows @ np.abs(confidence - accuracy) / 100
+    assert gaps == pytest.approx(metrics.expected_calibration_error(sure, right))
+    assert (np.diff(confidence) > 0).all()
+    # All equally sure: one bin.
+    assert [list(each) for each in metrics.reliability([0.5, 0.5], [True, False])] == [
+        [0.5],
+        [0.5],
+        [2],
+    ]
+
+
+def test_a_perfect_forecast_shows_an_error_that_shrinks_with_rows():
+    small, large = (
+        metrics.calibration_error_if_perfect(np.full(n, 0.8), draws=400) for n in (50, 5000)
+    )
+    # One bin: |mean of n coins - 0.8|, whose mean is sqrt(2 / pi) of its standard deviation.
+    deviation = np.sqrt(0.8 * 0.2 * 2 / np.pi)
+    assert small.value == pytest.approx(deviation / np.sqrt(50), rel=0.1)
+    assert large.value == pytest.approx(deviation / np.sqrt(5000), rel=0.1)
+    assert small.low <= small.value <= small.high
+    assert metrics.calibration_error_if_perfect([1.0, 1.0]).high == 0

@@ -118,6 +118,35 @@ def test_the_typology_angle_asked_for_is_drawn(index, ita):
     assert render(index, size=32, ita=ita).ita_degrees == pytest.approx(ita, abs=0.02)
 
 
+@pytest.mark.parametrize("kind", [RED, BROWN])
+def test_skins_and_contrasts_share_their_marks_scene_and_camera(kind):
+    """Whatever vessels a contrast shows, nothing else of the picture moves."""
+    for index in range(12):
+        light, dark = (
+            render(index, 5, SIZE, mark_type=kind, ita=ita, contrast=contrast)
+            for ita, contrast in ((60.0, (12.0, 18.0)), (-45.0, (3.0, 6.0)))
+        )
+        assert (light.mask == dark.mask).all()
+        assert light.layout == dark.layout
+        pair = [render(index, 5, SIZE, mark_type=k, ita=20.0).mask for k in (RED, BROWN)]
+        assert (pair[0] == pair[1]).all()
+
+
+def test_vessels_of_a_given_skin_do_not_move_the_scene():
+    strong, faint = (
+        [render(n, 8, SIZE, mark_type=RED, ita=30.0, contrast=(c, c)) for n in range(40)]
+        for c in (3.0, 18.0)
+    )
+    apart = []
+    for one, other in zip(strong, faint, strict=True):
+        bare = ~one.mask & (np.abs(one.haemoglobin - other.haemoglobin) < 1e-3)
+        if bare.sum() > 200:
+            apart.append(np.abs(one.pixels.astype(int) - other.pixels)[bare].mean())
+    assert len(apart) > 25
+    # Away from the marks only exposure follows the whole; another scene is 28 to 51 levels off.
+    assert max(apart) < 15
+
+
 @pytest.mark.parametrize("kinds", [(), (RED, BROWN, CLEAR)])
 def test_typology_angles_are_even_over_the_range(kinds):
     """Of 230 pictures, two in every degree: also within each mark type given out in turn."""

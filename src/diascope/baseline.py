@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -84,6 +85,23 @@ def out_of_fold_probabilities(
 def colour_separation(model: Pipeline, statistics: npt.ArrayLike) -> Floats:
     """P(brown), in [0, 1], of each row of statistics (n, 42): float64 (n,)."""
     return np.asarray(model.predict_proba(np.asarray(statistics))[:, 1])
+
+
+def cross_fitted_separation(
+    statistics: npt.ArrayLike, is_brown: npt.ArrayLike, groups: npt.ArrayLike, folds: int
+) -> Floats:
+    """P(brown) of each row, float64 (n,), by a fit on the other folds; no group is on both sides.
+
+    Raises:
+        ValueError: fewer groups of a class than folds.
+    """
+    values, brown = np.asarray(statistics), np.asarray(is_brown, dtype=bool)
+    deal = StratifiedGroupKFold(folds, shuffle=True, random_state=0)
+    scores = np.empty(brown.size)
+    for training, held_out in deal.split(values, brown, np.asarray(groups)):
+        model = fit_colour_baseline(values[training], brown[training])
+        scores[held_out] = colour_separation(model, values[held_out])
+    return scores
 
 
 def _channels(pixels: npt.NDArray[np.uint8]) -> Floats:

@@ -15,6 +15,7 @@ import os
 import re
 import secrets
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +40,7 @@ from diascope.calibration import ConformalGate
 from diascope.colour import OPTICAL_DENSITY_OFFSET
 from diascope.config import GateConfig, NetworkConfig, QualityConfig
 from diascope.errors import BundleError, OutputError
+from diascope.evidence import Fact, Status, guidelines
 from diascope.familiarity import FeatureSpace
 from diascope.labels import LABEL_ORDER
 
@@ -497,31 +499,139 @@ def _discard(folder: Path) -> None:
 
 
 def model_card(description: BundleDescription) -> str:
-    """Write the card a reader sees first, in Markdown, from the description alone."""
+    """Write the card a reader sees first, in Markdown, from the description alone.
+
+    Its nine sections are those of Mitchell et al., Model Cards for Model Reporting, FAT* 2019;
+    after them, how far it meets three reporting guidelines.
+    """
     sections = {
-        "Intended use": _paragraph(description.intended_use),
-        "What it does": _DOES,
-        "What it cannot do": _CANNOT,
-        "Learnt from": _learnt_from(description),
-        "Figures": _figures_table(description.figures),
-        "Gates": _gates(description),
-        "Made by": _made_by(description),
+        "Model details": _details(description),
+        "Intended use": f"{_paragraph(description.intended_use)}\n\n{_DOES}\n\n{_CANNOT}",
+        "Factors": _FACTORS,
+        "Metrics": f"{_METRICS}\n\n{_gates(description)}",
+        "Evaluation data": _evaluation_data(description),
+        "Training data": _learnt_from(description),
+        "Quantitative analyses": _figures_table(description.figures),
+        "Ethical considerations": _ETHICS,
+        "Caveats and recommendations": _caveats(description),
+        "Evidence": _evidence(description),
     }
     text = "\n\n".join(f"## {title}\n\n{body}" for title, body in sections.items())
-    return f"# {description.name}\n\n{text}\n"
+    return f"# {description.name}\n\n{_paragraph(description.intended_use)}\n\n{text}\n"
 
 
 _DOES = (
     "Tells red marks (erythematous, from blood vessels) from brown marks (hyperpigmented, from "
     "melanin) in a photograph of skin, or says that there is no such mark. Gives a calibrated "
-    "probability of each, and declines where the picture or the figures do not allow a verdict."
+    "probability of each, and declines where the picture or the figures do not allow a verdict. "
+    "For those who study, teach or sort such photographs."
 )
 _CANNOT = (
-    "It names a colour, not a cause or a disease. It does not find, grade or exclude moles, "
-    "tumours, infections or any other disease, and it can be wrong with a high probability on "
-    "pictures unlike those it learnt from: other cameras, filters, make-up, coloured light, a "
+    "Out of scope: it names a colour, not a cause or a disease. It does not find, grade or exclude "
+    "moles, tumours, infections or any other disease, and it can be wrong with a high probability "
+    "on pictures unlike those it learnt from: other cameras, filters, make-up, coloured light, a "
     "mark that fills the frame. It replaces no clinician."
 )
+_FACTORS = (
+    "Skin tone; contrast of the mark with its skin; size and layout of the mark; light, white "
+    "balance, exposure and file of the picture; source of the picture. Tone of photographs is "
+    "estimated from the picture (ITA) unless the manifest labels it; drawn skin has its tone "
+    "exactly. Age, sex and ancestry are unknown and enter nothing."
+)
+_METRICS = (
+    "AUROC of red against brown is the figure that counts; brown is the positive class. Beside it: "
+    "share decided and share right of it, risk-coverage areas (AURC, AUGRC; low is good), "
+    "calibration error (ECE, 15 bins of equal mass, beside what perfect calibration would show) "
+    "and Brier score before and after temperature, gaps between skin tones (largest less least), "
+    "verdicts that flip when the picture changes. Intervals are 95 %, by bootstrap over persons "
+    "and copies; under 30 pictures is insufficient data."
+)
+_ETHICS = (
+    "The photographs show people who were not asked by us; none is distributed. A verdict may calm "
+    "where a clinician is needed: red flags come first in the guidance whatever the verdict. "
+    "Public photographs hold almost no redness on dark skin, so that figures on them say little "
+    "there; drawn marks on dark skin are no proof. No name, age or place of a person enters or "
+    "leaves."
+)
+
+
+def _details(description: BundleDescription) -> str:
+    preprocessing = description.preprocessing
+    libraries = ", ".join(
+        f"{name} {of}" for name, of in sorted(description.library_versions.items())
+    )
+    return (
+        f"A convolutional network of {description.parameters} parameters with three outputs "
+        f"({', '.join(description.labels)}); input: optical density relative to the picture's "
+        f"{preprocessing.reference.replace('_', ' ')}, {preprocessing.size} px.\n\n"
+        f"Made by diascope {description.version} on {description.created:%Y-%m-%d}, with "
+        f"{libraries}:\n\n    {_paragraph(description.command)}"
+    )
+
+
+def _evaluation_data(description: BundleDescription) -> str:
+    data = list(dict.fromkeys(figure.data.partition(": ")[0] for figure in description.figures))
+    listed = "\n".join(f"- {_paragraph(each)}" for each in data) or "None yet."
+    seen = (
+        "Figures called `_by_group` and `_by_source` are of this recipe trained without the "
+        "pictures measured; any other figure on photographs may include some it learnt from."
+        if description.data.photographs
+        else "It learnt from no photograph: every figure on photographs is on pictures new to it."
+    )
+    return (
+        f"{listed}\n\n{seen} Labels of photographs are those of their sources: an appearance by "
+        "the source's diagnosis, one label a picture, raters unknown. All is retrospective."
+    )
+
+
+def _caveats(description: BundleDescription) -> str:
+    research = (
+        "" if description.data.photographs == 0 else " Keep to the data's licence, named above."
+    )
+    return (
+        "A field that is red or brown from edge to edge leaves no skin to compare with: take the "
+        "picture from further away, or give a box. On pictures from a source it never saw, expect "
+        "the figures of sources left out. Lesions that are neither red nor brown marks often get a "
+        "colour all the same: a colour named is no all-clear. Measure it on your own pictures with "
+        f"`diascope evaluate` before you rely on it.{research}"
+    )
+
+
+def _evidence(description: BundleDescription) -> str:
+    facts = _facts(description)
+    parts = []
+    for guideline in guidelines():
+        counts = Counter(item.status_of(facts) for item in guideline.items)
+        told = ", ".join(f"{counts[status]} {status}" for status in Status)
+        rows = [
+            f"| {_cell(item.item)} | {item.status_of(facts)} | {_cell(item.place)} |"
+            for item in guideline.items
+        ]
+        head = f"**{guideline.name}** ({guideline.source}): {told}."
+        parts.append("\n".join([head, "", "| item | status | place |", "| - | - | - |", *rows]))
+    return "\n\n".join([_BY_OURSELVES, *parts])
+
+
+_BY_OURSELVES = "By our own reading; nobody else has checked it. Items are in our words."
+
+
+def _facts(description: BundleDescription) -> set[Fact]:
+    """What the figures show to have been measured."""
+    names = {figure.name for figure in description.figures}
+    apart = any("_by_group" in name or "_by_source" in name for name in names)
+    on_photographs = any(
+        figure.name.startswith("auroc_red_vs_brown") and ".csv" in figure.data
+        for figure in description.figures
+    )
+    found = {
+        Fact.MEASURED: bool(names),
+        Fact.UNSEEN: apart or (description.data.photographs == 0 and on_photographs),
+        Fact.CALIBRATION: any(name.startswith("ece_before") for name in names),
+        Fact.TONE: any(name.startswith("auroc_gap") for name in names),
+        Fact.COLOUR: any("colour_alone" in name for name in names),
+        Fact.STURDINESS: "verdict_flips" in names,
+    }
+    return {fact for fact, holds in found.items() if holds}
 
 
 def _learnt_from(description: BundleDescription) -> str:
@@ -588,19 +698,6 @@ def _conformal_gate(fitted: ConformalGate) -> str:
         f"{_paragraph(fitted.data)}. A class is in the set from this probability on: {least}. "
         f"`unclear` where both colours are in it, `not_assessable` {far}, `neither` where that is "
         f"the likeliest in it.{naming}"
-    )
-
-
-def _made_by(description: BundleDescription) -> str:
-    libraries = ", ".join(
-        f"{name} {of}" for name, of in sorted(description.library_versions.items())
-    )
-    preprocessing = description.preprocessing
-    return (
-        f"diascope {description.version} on {description.created:%Y-%m-%d}, with {libraries}:\n\n"
-        f"    {_paragraph(description.command)}\n\n"
-        f"{description.parameters} parameters; input: optical density relative to the picture's "
-        f"{preprocessing.reference.replace('_', ' ')}, {preprocessing.size} px."
     )
 
 

@@ -13,14 +13,15 @@ OPTICAL_DENSITY_OFFSET = 0.01
 """Added to linear RGB before the logarithm: keeps black finite (density at most 2)."""
 
 # From the primaries and white of IEC 61966-2-1:1999 to seven digits; CIE XYZ, D65 white at Y = 1.
-_RGB_TO_XYZ = np.array(
+RGB_TO_XYZ = np.array(
     [
         [0.4124564, 0.3575761, 0.1804375],
         [0.2126729, 0.7151522, 0.0721750],
         [0.0193339, 0.1191920, 0.9503041],
     ]
 )
-_D65_WHITE = _RGB_TO_XYZ.sum(axis=1)
+"""Linear sRGB to CIE XYZ."""
+_D65_WHITE = RGB_TO_XYZ.sum(axis=1)
 # CIE 15:2018, section 8.2.1: the two constants of the L* curve.
 _LAB_EPSILON = (6.0 / 29.0) ** 3
 _LAB_KAPPA = (29.0 / 3.0) ** 3
@@ -75,7 +76,7 @@ def srgb_to_lab(srgb: npt.ArrayLike) -> Floats:
 
     Formula: CIE 15:2018, section 8.2.1, through XYZ of IEC 61966-2-1:1999.
     """
-    xyz = srgb_to_linear(srgb) @ _RGB_TO_XYZ.T / _D65_WHITE
+    xyz = srgb_to_linear(srgb) @ RGB_TO_XYZ.T / _D65_WHITE
     curve = np.where(xyz > _LAB_EPSILON, np.cbrt(xyz), (_LAB_KAPPA * xyz + 16.0) / 116.0)
     x, y, z = np.moveaxis(curve, -1, 0)
     return np.stack([116.0 * y - 16.0, 500.0 * (x - y), 200.0 * (y - z)], axis=-1)

@@ -6,13 +6,17 @@ Every default of training lives here once. Unknown keys are refused.
 import tomllib
 from collections.abc import Sequence
 from difflib import get_close_matches
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from diascope.errors import ConfigError
 
+C = TypeVar("C", bound=BaseModel)
+
+Angle = Annotated[float, Field(ge=-90.0, le=90.0)]
 Distance = Annotated[float, Field(gt=0.0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 # On CPU, torch 2.14 corrupts memory in the backward pass of narrower strided 1x1 convolutions.
@@ -177,30 +181,69 @@ class RunConfig(_Section):
         return self
 
 
+class SweepConfig(_Section):
+    """The same drawn marks on skins of many tones: what ``diascope evaluate --sweep`` draws."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
+    seed: int = Field(ge=0, lt=2**31)
+    marks: int = Field(ge=2, description="marks of each colour per tone group and contrast")
+    size: int = Field(128, ge=32, le=1024, description="side of a picture in pixels")
+    ita_edges: list[Angle] = Field(
+        min_length=3, description="edges of the tone groups in degrees, the lightest first"
+    )
+    contrasts: list[Annotated[list[Distance], Field(min_length=2, max_length=2)]] = Field(
+        min_length=1, description="least and largest CIELAB distances of a mark from its skin"
+    )
+
+    @model_validator(mode="after")
+    def _runs_down_and_up(self) -> "SweepConfig":
+        if any(high <= low for high, low in pairwise(self.ita_edges)):
+            raise ValueError("ita_edges: give them in falling order, the lightest skin first")
+        if any(low >= high for low, high in self.contrasts):
+            raise ValueError("contrasts: give the lower number of each first")
+        return self
+
+
 def load_config(path: Path | str, overrides: Sequence[str] = ()) -> RunConfig:
     """Read a TOML file, apply ``key=value`` overrides (dotted keys, TOML values), validate.
 
     Raises:
         ConfigError: no such file, not TOML, a misspelt key, a wrong type or an impossible value.
     """
-    path = Path(path)
-    try:
-        settings = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such config file; shipped ones are in configs/") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path}: not readable as TOML: {error}") from error
+    settings = _read(Path(path))
     for override in overrides:
         _apply(settings, override)
     return parse_config(settings, str(path))
 
 
+def load_sweep(path: Path | str) -> SweepConfig:
+    """Read the TOML file of a sweep and validate it.
+
+    Raises:
+        ConfigError: as :func:`load_config`.
+    """
+    return _validated(SweepConfig, _read(Path(path)), str(path))
+
+
 def parse_config(settings: dict[str, Any], name: str) -> RunConfig:
     """Validate settings already read; ``name`` stands in the error message."""
+    return _validated(RunConfig, settings, name)
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
-        return RunConfig.model_validate(settings)
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such config file; shipped ones are in configs/") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: not readable as TOML: {error}") from error
+
+
+def _validated(model: type[C], settings: dict[str, Any], name: str) -> C:
+    try:
+        return model.model_validate(settings)
     except ValidationError as error:
-        raise ConfigError(_explain(error, name)) from error
+        raise ConfigError(_explain(error, name, model)) from error
 
 
 def _apply(settings: dict[str, Any], override: str) -> None:
@@ -219,11 +262,11 @@ def _apply(settings: dict[str, Any], override: str) -> None:
     settings[last] = parsed
 
 
-def _explain(error: ValidationError, name: str) -> str:
+def _explain(error: ValidationError, name: str, model: type[BaseModel]) -> str:
     first = error.errors(include_url=False)[0]
     key = ".".join(str(part) for part in first["loc"]) or "config"
     if first["type"] == "extra_forbidden":
-        known = _known_keys(first["loc"][:-1])
+        known = _known_keys(model, first["loc"][:-1])
         near = get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.5)
         mend = f"did you mean {near[0]}?" if near else f"known keys here: {', '.join(known)}"
         problem = f"unknown key {key}; {mend}"
@@ -239,8 +282,7 @@ def _explain(error: ValidationError, name: str) -> str:
     return f"{name}: {problem}" + (f"\n(and {more} more)" if more else "")
 
 
-def _known_keys(location: tuple[int | str, ...]) -> list[str]:
-    model: type[BaseModel] = RunConfig
+def _known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
     for part in location:
         annotation = model.model_fields[str(part)].annotation
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):

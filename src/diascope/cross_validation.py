@@ -28,30 +28,40 @@ from diascope.baseline import (
 )
 from diascope.bundle import WEIGHTS, Figure, load_bundle, resolve_bundle
 from diascope.config import RunConfig
-from diascope.dataset import SPLIT_COLUMN, Manifest, ManifestRow, joined_rows, trainable
+from diascope.dataset import (
+    SPLIT_COLUMN,
+    Manifest,
+    ManifestRow,
+    check_apart,
+    joined_rows,
+    trainable,
+)
 from diascope.errors import ConfigError, ImageError, OutputError, SplitError
-from diascope.evaluation import (
+from diascope.evaluation.judging import data_name, judge, unreadable_row
+from diascope.evaluation.measuring import (
     COLOURED,
+    auroc_of,
+    measure,
+    section,
+    separation_of,
+)
+from diascope.evaluation.telling import (
     DECLINING,
+    as_figures,
+    as_json,
+    cell,
+    declining_notes,
+    measure_notes,
+    unreadable_notes,
+)
+from diascope.figures import (
+    Aurocs,
     JudgedRow,
     Measure,
     MeasureName,
     Part,
     Section,
     UnreadableRow,
-    as_figures,
-    as_json,
-    auroc_of,
-    cell,
-    data_name,
-    declining_notes,
-    judge,
-    measure,
-    measure_notes,
-    section,
-    separation_of,
-    unreadable_notes,
-    unreadable_row,
 )
 from diascope.files import check_free, write_whole
 from diascope.image import read_picture
@@ -65,7 +75,22 @@ REPORT = "cross_validation.json"
 PREDICTIONS = "predictions.csv"
 
 _FOLD_STATE = "fold.json"
-_POOLED = (MeasureName.COVERAGE, MeasureName.ACCURACY_DECIDED, *DECLINING)
+_POOLED = (
+    MeasureName.COVERAGE,
+    MeasureName.COVERAGE_OF_RED,
+    MeasureName.COVERAGE_OF_BROWN,
+    MeasureName.ACCURACY_DECIDED,
+    MeasureName.ACCURACY_AT_70,
+    MeasureName.AURC,
+    MeasureName.AUGRC,
+    MeasureName.ECE,
+    MeasureName.ECE_BEFORE,
+    MeasureName.ECE_IF_PERFECT,
+    MeasureName.BRIER,
+    MeasureName.BRIER_BEFORE,
+    *DECLINING,
+    MeasureName.OTHER_CALLED_AT_70,
+)
 
 Floats = npt.NDArray[np.float64]
 
@@ -75,14 +100,6 @@ class LeftOutRow(JudgedRow):
 
     fold: str
     colour_separation: float
-
-
-class Aurocs(Part):
-    """AUROC of red against brown: of the network, of colour alone, and the paired difference."""
-
-    network: Measure
-    colour: Measure
-    gain: Measure
 
 
 class FoldReport(Part):
@@ -104,7 +121,7 @@ class CrossValidation(Part):
     ``mean_over`` names the folds of the mean: those with both red and brown rows.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     by: Literal["source", "group"]
     seed: int
     config: RunConfig
@@ -386,6 +403,7 @@ class _FoldRun:
 
     def rows(self, *, overwrite: bool, track: Track) -> tuple[LeftOutRow, ...]:
         """The fold's rows, judged: as an earlier run left them, or trained for now."""
+        check_apart(self.fold.training, self.fold.held_out)
         file = self.folder / _FOLD_STATE
         digest = _digest(self.config, self.start, self.fold, self.colour)
         state = _FoldState(digest=digest, rows=None)

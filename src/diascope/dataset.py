@@ -385,7 +385,25 @@ def split_by_group(
         deal.hold_out_share(sorted(strata[stratum]), share)
     deal.hold_out_every_class()
     training = [row for row in rows if row.group_id not in deal.held_out]
-    return training, [row for row in rows if row.group_id in deal.held_out]
+    validation = [row for row in rows if row.group_id in deal.held_out]
+    check_apart(training, validation)
+    return training, validation
+
+
+def check_apart(training: Sequence[ManifestRow], held_out: Sequence[ManifestRow]) -> None:
+    """Refuse rows that share a group or a picture over the two sides.
+
+    Raises:
+        SplitError: a person, a copy or a picture is on both sides.
+    """
+    for kind, key in (("group", "group_id"), ("picture", "path")):
+        seen = {getattr(row, key) for row in training}
+        leaked = sorted({getattr(row, key) for row in held_out} & seen)
+        if leaked:
+            raise SplitError(
+                f"{kind} {leaked[0]} is on both sides of a split ({len(leaked)} in all); "
+                "figures on it would mean nothing"
+            )
 
 
 class _Deal:

@@ -125,11 +125,193 @@ def expected_calibration_error(
         ValueError: no rows.
     """
     sure = np.asarray(confidence, dtype=np.float64)
-    rank = np.searchsorted(np.sort(sure), sure)
-    in_bin = np.arange(ECE_BINS) == (rank * ECE_BINS // max(sure.size, 1))[:, None]
     weights = _weights(counts, sure.size)
-    gaps = np.abs((weights * (sure - np.asarray(correct, dtype=np.float64))) @ in_bin)
+    gaps = np.abs((weights * (sure - np.asarray(correct, dtype=np.float64))) @ _in_bin(sure))
     return np.asarray(gaps.sum(axis=-1) / weights.sum(axis=-1))
+
+
+def calibration_error_if_perfect(
+    confidence: npt.ArrayLike, *, draws: int = DRAWS, seed: int = 0
+) -> Interval:
+    """What :func:`expected_calibration_error` shows at these confidences without any error.
+
+    The mean, and the range of 95 %, over ``draws`` in which each row is right with exactly its
+    confidence (Broecker and Smith, Weather and Forecasting 2007;22:651, consistency resampling).
+
+    Raises:
+        ValueError: no rows.
+    """
+    sure = np.asarray(confidence, dtype=np.float64)
+    _weights(None, sure.size)
+    rng, in_bin = np.random.default_rng(seed), _in_bin(sure)
+    errors = [
+        np.abs((sure - (rng.random(sure.size) < sure)) @ in_bin).sum() / sure.size
+        for _ in range(draws)
+    ]
+    low, high = np.percentile(errors, [2.5, 97.5])
+    value = float(np.mean(errors))
+    return Interval(value=value, low=low, high=high, n=sure.size, groups=sure.size)
+
+
+def reliability(
+    confidence: npt.ArrayLike, correct: npt.ArrayLike
+) -> tuple[Floats, Floats, npt.NDArray[np.intp]]:
+    """Mean confidence, accuracy and rows of each bin of :func:`expected_calibration_error`; (m,).
+
+    The least confident first, empty bins left out (DeGroot and Fienberg, The Statistician
+    1983;32:12).
+    """
+    sure, right = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=np.float64)
+    in_bin = _in_bin(sure)
+    rows = in_bin.sum(axis=0)
+    filled = rows > 0
+    means = [(values @ in_bin)[filled] / rows[filled] for values in (sure, right)]
+    return means[0], means[1], rows[filled]
+
+
+def _in_bin(sure: Floats) -> npt.NDArray[np.bool_]:
+    """Rows by bins of equal mass, (n, 15)."""
+    rank = np.searchsorted(np.sort(sure), sure)
+    return np.asarray(np.arange(ECE_BINS) == (rank * ECE_BINS // max(sure.size, 1))[:, None])
+
+
+def brier_score(
+    probabilities: npt.ArrayLike, labels: npt.ArrayLike, counts: Floats | None = None
+) -> Floats:
+    """Mean over rows of the squared distance to the truth, summed over classes, in [0, 2].
+
+    ``probabilities`` (n, K); ``labels`` (n,) integers, the true class of each row. Brier, Monthly
+    Weather Review 1950;78:1, eq. 2.
+
+    Raises:
+        ValueError: no rows.
+    """
+    values = np.asarray(probabilities, dtype=np.float64)
+    weights = _weights(counts, len(values))
+    truth = np.eye(values.shape[1])[np.asarray(labels, dtype=np.intp)]
+    losses = ((values - truth) ** 2).sum(axis=1)
+    return np.asarray(weights @ losses / weights.sum(axis=-1))
+
+
+def roc_curve(positive: npt.ArrayLike, scores: npt.ArrayLike) -> tuple[Floats, Floats]:
+    """False and true positive rates from (0, 0) to (1, 1), a point per score; both (m,).
+
+    Raises:
+        ValueError: one class only.
+    """
+    is_positive = np.asarray(positive, dtype=bool)
+    if is_positive.all() or not is_positive.any():
+        raise ValueError("an ROC curve needs two classes")
+    weights = np.ones(is_positive.size)
+    of_all, of_negative = _blocks(scores, ~is_positive, weights)
+    misses = np.cumsum(of_negative) / of_negative.sum()
+    hits = np.cumsum(of_all - of_negative) / (of_all - of_negative).sum()
+    return np.append(0.0, misses), np.append(0.0, hits)
+
+
+def risk_coverage(
+    confidence: npt.ArrayLike, correct: npt.ArrayLike
+) -> tuple[Floats, Floats, Floats]:
+    """Coverage, selective risk and generalised risk as the least confident are declined; (m,).
+
+    A point per confidence, from the surest rows to all of them. Selective risk is the share of
+    errors among the rows kept (Geifman and El-Yaniv, NeurIPS 2017); generalised risk the share of
+    kept errors among all rows (Traub et al., NeurIPS 2024).
+
+    Raises:
+        ValueError: no rows.
+    """
+    wrong = ~np.asarray(correct, dtype=bool)
+    kept, errors = _blocks(confidence, wrong, _weights(None, wrong.size))
+    kept, errors = np.cumsum(kept), np.cumsum(errors)
+    return kept / wrong.size, errors / kept, errors / wrong.size
+
+
+def aurc(confidence: npt.ArrayLike, correct: npt.ArrayLike, counts: Floats | None = None) -> Floats:
+    """Area under the risk-coverage curve, in [0, 1]; low is good.
+
+    Mean over k of the share of errors among the k surest rows (Geifman and El-Yaniv, NeurIPS
+    2017; as AURC, Geifman, Uziel and El-Yaniv, ICLR 2019). Errors of equally sure rows count as
+    spread evenly among them. ``counts`` are whole numbers.
+
+    Raises:
+        ValueError: no rows.
+    """
+    wrong = ~np.asarray(correct, dtype=bool)
+    weights = _weights(counts, wrong.size)
+    size, errors = _blocks(confidence, wrong, weights)
+    before, errors_before = _before(size), _before(errors)
+    rate = np.divide(errors, size, out=np.zeros_like(errors), where=size > 0)
+    # Sum over k of (E + k r) / (W + k) = r m + (E - r W) (H(W + m) - H(W)), H harmonic numbers.
+    harmonic = _harmonic(int(weights.sum(axis=-1).max()))
+    rise = harmonic[(before + size).astype(np.intp)] - harmonic[before.astype(np.intp)]
+    areas = rate * size + (errors_before - rate * before) * rise
+    return np.asarray(areas.sum(axis=-1) / weights.sum(axis=-1))
+
+
+def augrc(
+    confidence: npt.ArrayLike, correct: npt.ArrayLike, counts: Floats | None = None
+) -> Floats:
+    """Area under the generalised risk-coverage curve, in [0, 1/2]; low is good.
+
+    The mean share of errors that pass undeclined, over all coverages (Traub et al., NeurIPS 2024,
+    eq. 6): ``(1 - AUROC of right against wrong) acc (1 - acc) + (1 - acc)^2 / 2``.
+
+    Raises:
+        ValueError: no rows.
+    """
+    wrong = ~np.asarray(correct, dtype=bool)
+    weights = _weights(counts, wrong.size)
+    size, errors = _blocks(confidence, wrong, weights)
+    areas = size * (_before(errors) + errors / 2)
+    return np.asarray(areas.sum(axis=-1) / weights.sum(axis=-1) ** 2)
+
+
+def accuracy_at_coverage(
+    confidence: npt.ArrayLike,
+    correct: npt.ArrayLike,
+    coverage: float,
+    counts: Floats | None = None,
+) -> Floats:
+    """Share right among the surest ``coverage`` of the rows, in [0, 1].
+
+    One minus the selective risk (Geifman and El-Yaniv, NeurIPS 2017); rows of equal confidence
+    count in equal part where not all of them fit.
+
+    Raises:
+        ValueError: no rows.
+    """
+    wrong = ~np.asarray(correct, dtype=bool)
+    weights = _weights(counts, wrong.size)
+    size, errors = _blocks(confidence, wrong, weights)
+    wanted = coverage * weights.sum(axis=-1, keepdims=True)
+    part = np.divide(wanted - _before(size), size, out=np.zeros_like(size), where=size > 0)
+    kept = (errors * np.clip(part, 0.0, 1.0)).sum(axis=-1)
+    return np.asarray(1.0 - kept / wanted[..., 0])
+
+
+def _blocks(
+    scores: npt.ArrayLike, marked: npt.NDArray[np.bool_], weights: Floats
+) -> tuple[Floats, Floats]:
+    """Weight of the rows, and of those marked, at each score, the highest first: (..., m)."""
+    values = -np.asarray(scores, dtype=np.float64)
+    order = np.argsort(values, kind="stable")
+    starts = np.flatnonzero(np.diff(values[order], prepend=-np.inf))
+    ordered = weights[..., order]
+    return (
+        np.add.reduceat(ordered, starts, axis=-1),
+        np.add.reduceat(ordered * marked[order], starts, axis=-1),
+    )
+
+
+def _before(sizes: Floats) -> Floats:
+    """Sum of all earlier blocks."""
+    return np.asarray(np.cumsum(sizes, axis=-1) - sizes)
+
+
+def _harmonic(most: int) -> Floats:
+    """Harmonic numbers H(0) to H(most)."""
+    return np.append(0.0, np.cumsum(1.0 / np.arange(1, most + 1)))
 
 
 def bootstrap_interval(

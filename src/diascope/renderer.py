@@ -37,6 +37,7 @@ from diascope.progress import Track, silent
 
 Map = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
+A = TypeVar("A")
 T = TypeVar("T")
 
 ITA_RANGE = (-50.0, 65.0)
@@ -138,7 +139,9 @@ def render(
         seed: number of the series.
         size: side in pixels, at least 32.
         mark_type: drawn at random when None; ``other`` cannot be drawn.
-        ita: typology angle of the bare skin in degrees; by ``index`` when None.
+        ita: typology angle of the bare skin in degrees; by ``index`` when None. With an angle
+            given, pictures that differ in ``ita``, ``contrast`` or colour alone have the same
+            marks, scene and camera; fine vessels come only where there is blood enough.
         contrast: range of the marks' CIELAB distance from the skin; very dark skin may not
             reach it.
 
@@ -155,14 +158,18 @@ def render(
     kind = _KINDS[int(rng.choice(len(_KINDS), p=_KIND_SHARES))] if mark_type is None else mark_type
     skin = _draw_skin(rng, spread if ita is None else ita)
     face = _place_face(rng) if rng.random() < _FACE_SHARE else None
-    drawn = _draw(rng, skin, face, kind, size, contrast)
+    # A stream of its own: whether vessels are drawn hangs on the amounts, and must shift no scene.
+    vessel_rng = rng if ita is None else np.random.default_rng([seed, index, 1])
+    drawn = _draw(rng, vessel_rng, skin, face, kind, size, contrast)
     while kind is not ManifestLabel.NEITHER and drawn.mask.sum() < _LEAST_MARK:
-        drawn = _draw(rng, skin, face, kind, size, contrast)  # hidden or outside: draw again
+        # Hidden or outside: draw again.
+        drawn = _draw(rng, vessel_rng, skin, face, kind, size, contrast)
     return drawn
 
 
 def _draw(
     rng: np.random.Generator,
+    vessel_rng: np.random.Generator,
     skin: _Skin,
     face: _Face | None,
     kind: ManifestLabel,
@@ -173,7 +180,7 @@ def _draw(
     if face is not None:
         haemoglobin = haemoglobin + np.float32(rng.uniform(0, 0.06)) * _flush(rng, face, size)
     mark_melanin, mark_haemoglobin, mask, layout, delta_e = _draw_marks(
-        rng, skin, kind, size, contrast, face
+        rng, vessel_rng, skin, kind, size, contrast, face
     )
     melanin, haemoglobin = melanin + mark_melanin, haemoglobin + mark_haemoglobin
     linear = skin.reflectance(melanin, haemoglobin)
@@ -238,6 +245,7 @@ def _bare_pigments(rng: np.random.Generator, skin: _Skin, size: int) -> tuple[Ma
 
 def _draw_marks(
     rng: np.random.Generator,
+    vessel_rng: np.random.Generator,
     skin: _Skin,
     kind: ManifestLabel,
     size: int,
@@ -258,9 +266,10 @@ def _draw_marks(
         shape = np.maximum(shape, melanin / max(amount_m, 1e-6))
     else:
         melanin, haemoglobin = amount_m * shape, amount_h * shape
-    if amount_h > 0.05 and rng.random() < 0.4:
-        vessels = _vessels(rng, size) * np.minimum(shape * 1.5 + 0.1, 1.0)
-        haemoglobin = haemoglobin + amount_h * np.float32(rng.uniform(0.3, 1.2)) * vessels
+    if amount_h > 0.05 and vessel_rng.random() < 0.4:
+        vessels = _vessels(vessel_rng, size) * np.minimum(shape * 1.5 + 0.1, 1.0)
+        strength = np.float32(vessel_rng.uniform(0.3, 1.2))
+        haemoglobin = haemoglobin + amount_h * strength * vessels
     return melanin, haemoglobin, shape > 0.35, layout, delta_e
 
 
@@ -583,7 +592,7 @@ def render_many(
     change a byte.
     """
     draw = partial(_draw_turn, seed=seed, size=size, mark_types=mark_types, contrast=contrast)
-    return _in_processes(draw, range(count), workers)
+    return in_processes(draw, range(count), workers)
 
 
 def render_labelled(
@@ -596,7 +605,7 @@ def render_labelled(
 ) -> Iterator[tuple[Pixels, ManifestLabel]]:
     """Pixels and mark types of :func:`render_many`, for training: no maps cross processes."""
     draw = partial(_draw_labelled, seed=seed, size=size, contrast=contrast)
-    return _in_processes(draw, range(count), workers)
+    return in_processes(draw, range(count), workers)
 
 
 def _draw_labelled(
@@ -638,7 +647,7 @@ def write_rendered(
         draft = Path(scratch) / out.name
         (draft / _TRUTH if truth else draft).mkdir(parents=True)
         write = partial(_write_one, draw=draw, folder=draft, seed=seed, truth=truth)
-        rows = list(track(_in_processes(write, range(count), workers), "drawing marks", count))
+        rows = list(track(in_processes(write, range(count), workers), "drawing marks", count))
         with (draft / _MANIFEST).open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, _COLUMNS, lineterminator="\n")
             writer.writeheader()
@@ -731,16 +740,16 @@ def _write_one(
     return dict(zip(_COLUMNS, values, strict=True))
 
 
-def _in_processes(work: Callable[[int], T], numbers: range, workers: int) -> Iterator[T]:
-    """``work`` of every number, in order, by worker processes of one thread each."""
-    if workers <= 1 or len(numbers) < _WORTH_PROCESSES:
-        yield from map(work, numbers)
+def in_processes(work: Callable[[A], T], items: Sequence[A], workers: int) -> Iterator[T]:
+    """``work`` of every item, in order, by worker processes of one thread each."""
+    if workers <= 1 or len(items) < _WORTH_PROCESSES:
+        yield from map(work, items)
         return
     context = get_context("spawn")  # a fork would copy threads that torch or OpenCV hold
     with ProcessPoolExecutor(workers, context, cv2.setNumThreads, (1,)) as pool:
         # A bounded look-ahead: memory stays flat however many pictures are asked for.
-        for start in range(0, len(numbers), _LOOK_AHEAD):
-            yield from pool.map(work, numbers[start : start + _LOOK_AHEAD], chunksize=16)
+        for start in range(0, len(items), _LOOK_AHEAD):
+            yield from pool.map(work, items[start : start + _LOOK_AHEAD], chunksize=16)
 
 
 _WORTH_PROCESSES = 200  # fewer are drawn before processes have started

@@ -25,13 +25,13 @@ from diascope.cli import audit, data  # noqa: F401 audit adds its commands to da
 from diascope.cli.terminal import complain, console, say, tracking
 from diascope.config import RunConfig, load_config
 from diascope.errors import DiascopeError, ImageError, MissingExtraError
-from diascope.files import check_free
 from diascope.guidance import Context
 from diascope.labels import INTENDED_USE, ManifestLabel, Verdict
 from diascope.machine import available_cores
 
 if TYPE_CHECKING:
     from diascope.bundle import Figure
+    from diascope.figures import Evaluation
     from diascope.inference import Prediction
     from diascope.preprocess import Box
     from diascope.scoring import ScoreInput
@@ -614,20 +614,63 @@ Card = Annotated[
 ]
 
 
+Pictures = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        metavar="MANIFEST",
+        help="Labelled pictures, as for train; columns fitzpatrick (1 to 6) or monk (1 to 10) give "
+        "figures by labelled skin tone.",
+    ),
+]
+ToneSweep = Annotated[
+    Path | None,
+    typer.Option(
+        "--sweep",
+        metavar="FILE",
+        help="Draw the same marks on skins of all tones and measure by tone: configs/sweep.toml.",
+    ),
+]
+Sturdiness = Annotated[
+    bool,
+    typer.Option(
+        "--sturdiness/--no-sturdiness",
+        help="Judge the red and brown pictures again in other light, size and file.",
+    ),
+]
+Page = Annotated[
+    bool, typer.Option("--page/--no-page", help="Also write the page; needs diascope[train].")
+]
+ShowMistakes = Annotated[
+    bool,
+    typer.Option(
+        "--show-mistakes",
+        help="Put small copies of your worst judged pictures into the page, which then holds "
+        "photographs of people. Without it they are only named.",
+    ),
+]
+
+
 @app.command(
     epilog=_examples(
         "diascope evaluate --model photos --data photos/manifest.csv --out runs/evaluation",
-        "diascope evaluate --model runs/demo/bundle --data unseen/manifest.csv --out runs/e --card",
+        "diascope evaluate --model photos --sweep configs/sweep.toml --out runs/sweep",
+        "diascope evaluate --model runs/mine/bundle --data mine.csv --sweep configs/sweep.toml "
+        "--out runs/e --card --show-mistakes",
     )
 )
 def evaluate(
     model: Annotated[
         str, typer.Option("--model", metavar="PATH|photos|rendered", help="The bundle to measure.")
     ],
-    data: Data,
     out: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Where evaluation.json is written.")
+        Path,
+        typer.Option(
+            "--out", metavar="DIR", help="Where evaluation.json and evaluation.html are written."
+        ),
     ],
+    data: Pictures = None,
+    sweep: ToneSweep = None,
     groups: Annotated[
         Path | None,
         typer.Option(
@@ -636,29 +679,53 @@ def evaluate(
             help="Copies and persons known (path, group_id), besides the copies found.",
         ),
     ] = None,
+    sturdiness: Sturdiness = True,
+    page: Page = True,
+    show_mistakes: ShowMistakes = False,
     device: Device = "cpu",
+    workers: Workers = None,
     card: Card = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Measure a bundle on labelled pictures: figures with 95 % intervals, overall and per source.
+    """Measure a bundle on labelled pictures, on drawn skins of all tones, or on both.
 
-    Of rows marked other the share that is declined is told; rows marked mixed are counted by
-    verdict. Intervals are bootstrapped over groups. Do not measure a model on pictures it was
-    trained on.
+    Figures with 95 % intervals, overall, per source and per skin tone, beside plain colour
+    statistics; as JSON and as one page to read. Of rows marked other the share that is declined is
+    told; rows marked mixed are counted by verdict. Intervals are bootstrapped over groups. Do not
+    measure a model on pictures it was trained on.
     """
-    from diascope import dataset, evaluation
+    from diascope import evaluation
     from diascope.bundle import resolve_bundle
-    from diascope.inference import Predictor
 
-    check_free(out / evaluation.REPORT, overwrite)
-    manifest = dataset.read_manifest(data)
-    predictor = Predictor.load(model, device=device)
+    if data is None and sweep is None:
+        raise typer.BadParameter("nothing to measure on; give --data, --sweep or both")
+    if show_mistakes and (data is None or not page):
+        raise typer.BadParameter("--show-mistakes shows pictures of --data on the page; give both")
+    if page:
+        from diascope import report
+    evaluation.check_output(out, page=page, overwrite=overwrite)
+    plan = evaluation.Plan.read(
+        data, sweep, groups=groups, sturdiness=sturdiness, show_mistakes=show_mistakes
+    )
     with tracking() as track:
-        report = evaluation.evaluate(predictor, manifest, groups=groups, track=track)
-    file = evaluation.write_report(report, out, overwrite=overwrite)
-    _print_figures(evaluation.table(report), evaluation.notes(report), file)
+        whole, shown = evaluation.run(
+            plan, model, device=device, workers=workers, command=_command(), track=track
+        )
+    html = report.page(whole, shown) if page else None
+    file = evaluation.write_report(whole, out, html, overwrite=overwrite)
+    _print_evaluation(whole, file if html is None else out / evaluation.PAGE)
     if card:
-        _into_card(resolve_bundle(model), evaluation.figures_of(report, _command()))
+        _into_card(resolve_bundle(model), evaluation.card_figures(whole))
+
+
+def _print_evaluation(whole: "Evaluation", file: Path) -> None:
+    from diascope import evaluation
+    from diascope.cli.display import figures_table, print_wide
+
+    tables, notes = evaluation.told_of(whole)
+    for rows in tables:
+        print_wide(figures_table(rows))
+    say(*notes, str(file), INTENDED_USE)
 
 
 def _print_figures(rows: Sequence[Sequence[str]], notes: Sequence[str], file: Path) -> None:

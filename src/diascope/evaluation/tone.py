@@ -1,0 +1,126 @@
+"""Figures by skin tone: a label of the manifest, or the typology angle seen in the picture."""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import numpy as np
+
+from diascope.dataset import ManifestRow
+from diascope.errors import ManifestError
+from diascope.evaluation.measuring import (
+    COLOURED,
+    auroc_of,
+    measure,
+    no_measure,
+    section,
+    separation_of,
+)
+from diascope.figures import LEAST_ROWS, JudgedRow, Measure, ToneScale
+from diascope.metrics import Floats
+
+FITZPATRICK = ("I", "II", "III", "IV", "V", "VI")
+MONK = tuple(str(number) for number in range(1, 11))
+UNLABELLED = ("", "-1", "0", "na", "nan", "none", "unknown")
+"""Words of a tone column, in lower case, that say that there is no label."""
+
+ITA_GROUPS = (
+    (55.0, "very light (ITA over 55)"),
+    (41.0, "light (ITA 41 to 55)"),
+    (28.0, "intermediate (ITA 28 to 41)"),
+    (10.0, "tan (ITA 10 to 28)"),
+    (-30.0, "brown (ITA -30 to 10)"),
+    (-np.inf, "dark (ITA under -30)"),
+)
+"""Lower bounds in degrees and names (Chardon et al., Int J Cosmet Sci 1991;13:191)."""
+
+
+def label_of(row: ManifestRow) -> str:
+    """The skin-tone label of a manifest's row, such as ``Fitzpatrick IV``; empty without one.
+
+    Columns ``fitzpatrick`` (1 to 6, or I to VI) and ``monk`` (1 to 10); the first that is filled.
+
+    Raises:
+        ManifestError: a value that is no type of its scale.
+    """
+    for scale, types in (("fitzpatrick", FITZPATRICK), ("monk", MONK)):
+        given = row.extra.get(scale, "").strip()
+        if given.lower() in UNLABELLED:
+            continue
+        word = re.sub(r"^(fst|mst|type|fitzpatrick|monk)[\s_-]*", "", given.lower()).upper()
+        if word.isdigit() and 1 <= int(word) <= len(types):
+            word = types[int(word) - 1]
+        if word not in types:
+            raise ManifestError(
+                f"{row.path}: {scale} {given!r} is no type of that scale;\n"
+                f"give {types[0]} to {types[-1]}, or leave it empty"
+            )
+        return f"{scale.capitalize()} {word}"
+    return ""
+
+
+def ita_group(degrees: float) -> str:
+    """Name of the tone group of a typology angle."""
+    return next(name for low, name in ITA_GROUPS if degrees > low)
+
+
+def tone_scales(judged: Sequence[JudgedRow]) -> tuple[ToneScale, ...]:
+    """Figures by each scale that labels rows and, for rows without a label, by estimated ITA."""
+    fitzpatrick = [f"Fitzpatrick {each}" for each in FITZPATRICK]
+    monk = [f"Monk {each}" for each in MONK]
+    bare = [row for row in judged if not row.tone]
+    found = (
+        _scale("fitzpatrick", judged, fitzpatrick, lambda row: row.tone),
+        _scale("monk", judged, monk, lambda row: row.tone),
+        _scale("ita", bare, [name for _, name in ITA_GROUPS], _estimated),
+    )
+    return tuple(scale for scale in found if scale.groups)
+
+
+def _estimated(row: JudgedRow) -> str:
+    return ita_group(row.ita_degrees)
+
+
+def _scale(
+    scale: Literal["fitzpatrick", "monk", "ita"],
+    rows: Sequence[JudgedRow],
+    names: Sequence[str],
+    tone_of: Callable[[JudgedRow], str],
+) -> ToneScale:
+    members = {name: [row for row in rows if tone_of(row) == name] for name in names}
+    groups = [section(name, inside, 0) for name, inside in members.items() if inside]
+    coloured = {
+        name: [row for row in inside if row.mark_type in COLOURED]
+        for name, inside in members.items()
+    }
+    return ToneScale(
+        scale=scale, estimated=scale == "ita", gap=auroc_gap(coloured), groups=tuple(groups)
+    )
+
+
+def auroc_gap(tones: dict[str, list[JudgedRow]]) -> Measure:
+    """Largest less least AUROC over the tones with enough rows of both colours.
+
+    A largest less a least is never below 0: few rows lean high.
+    """
+    enough = {
+        name: rows
+        for name, rows in tones.items()
+        if len(rows) >= LEAST_ROWS and len({row.mark_type for row in rows}) == len(COLOURED)
+    }
+    rows = [row for inside in enough.values() for row in inside]
+    if len(enough) < 2:
+        return no_measure(
+            len(rows), f"no value: fewer than two tones with {LEAST_ROWS} rows, red and brown"
+        )
+    ends = np.cumsum([len(inside) for inside in enough.values()])
+    parts = [
+        (slice(end - len(inside), end), auroc_of(inside, separation_of))
+        for end, inside in zip(ends, enough.values(), strict=True)
+    ]
+
+    def gap(counts: Floats) -> Floats:
+        return np.asarray(np.ptp([auroc(counts[..., index]) for index, auroc in parts], axis=0))
+
+    strata = [f"{name} {row.mark_type}" for name, inside in enough.items() for row in inside]
+    return measure(rows, gap, strata=strata)
