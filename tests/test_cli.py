@@ -10,6 +10,7 @@ import sys
 import tomllib
 from contextlib import suppress
 from dataclasses import replace
+from html import unescape
 from io import BytesIO, StringIO
 from pathlib import Path
 
@@ -485,7 +486,7 @@ class TestEvaluate:
         assert f"{measured['value']:.3f}" in shown.stdout
         assert "AUROC gap between skin tones" in shown.stdout
         assert "one stop brighter" in shown.stdout
-        assert report["command"] in (out / "evaluation.html").read_text()
+        assert report["command"] in unescape((out / "evaluation.html").read_text())
         loaded = load_bundle(bundle)
         figures = [each for each in loaded.description.figures if each.value == measured["value"]]
         assert figures[0].n == measured["n"] == 8

@@ -15,7 +15,7 @@ from pillow_heif import register_heif_opener
 
 from diascope.colour import srgb_to_lab, srgb_to_linear
 from diascope.errors import ImageError, UnreadableReason
-from diascope.image import GREY_LEVELS, Limits, Picture, ReadingNote, read_picture
+from diascope.image import GREY_LEVELS, Limits, Picture, ReadingNote, _scans, read_picture
 
 register_heif_opener()
 
@@ -666,6 +666,20 @@ def scanned(times, width, height):
 def test_scans_that_pass_over_many_pixels_are_bounded():
     assert refused(scanned(5000, 4000, 3000)).reason is UnreadableReason.TOO_LARGE
     assert refused(scanned(5, 4000, 3000)).reason is UnreadableReason.TRUNCATED
+
+
+def test_scans_are_counted_as_the_decoder_counts_them():
+    drawn = Image.effect_noise((640, 480), 90).convert("RGB")
+    whole, parts = io.BytesIO(), io.BytesIO()
+    drawn.save(whole, "JPEG", quality=95)
+    drawn.save(parts, "JPEG", quality=95, progressive=True)
+    assert _scans(whole.getvalue()) == 1
+    assert _scans(parts.getvalue()) == parts.getvalue().count(b"\xff\xda") > 1
+    # Components one by one: more scans follow, though the file is sequential.
+    data = bytearray(whole.getvalue())
+    start = data.index(b"\xff\xda")
+    data[start + 4] = 1
+    assert _scans(bytes(data[:-2]) + bytes(data[start:-2]) * 3 + b"\xff\xd9") == 4
 
 
 def test_scans_of_a_thumbnail_do_not_count():

@@ -26,7 +26,9 @@ def inputs():
 
 
 def test_shipped_configs_keep_to_the_size_that_was_asked_for(repo_root):
-    for path in (repo_root / "configs").glob("*.toml"):
+    runs = [path for path in (repo_root / "configs").glob("*.toml") if path.stem != "sweep"]
+    assert runs
+    for path in runs:
         assert parameter_count(MarkNetwork(load_config(path).network)) <= 400_000, path
 
 

@@ -335,3 +335,12 @@ def test_quality_of_twelve_megapixels_is_that_of_a_small_version(box):
     assert measures[0].sharpness == pytest.approx(measures[1].sharpness, abs=0.03)
     assert measures[0].exposure == pytest.approx(measures[1].exposure, abs=0.01)
     assert measures[0].skin_share == pytest.approx(measures[1].skin_share, abs=0.02)
+
+
+@given(st.data(), st.integers(32, 80))
+def test_means_of_areas_are_those_of_bytes(data, size):
+    sides = st.integers(size, 3 * size)
+    shape = (data.draw(sides), data.draw(sides), 3)
+    pixels = np.random.default_rng(data.draw(st.integers(0, 99))).integers(0, 256, shape, np.uint8)
+    expected = cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA)
+    np.testing.assert_array_equal(prepare_pixels(pixels, None, size).pixels, expected)

@@ -252,3 +252,10 @@ def test_no_tone_is_declined_more_than_another():
     shares = [100 * np.mean(each) for each in declined.values()]
     assert max(shares) - min(shares) <= 2
     assert max(shares) <= 3
+
+
+@given(st.integers(0, 99), st.integers(32, 70), st.integers(1, 256))
+def test_exposure_is_the_percentile_of_the_brightest_channel(seed, side, levels):
+    pixels = np.random.default_rng(seed).integers(0, levels, (side, side, 3), np.uint8)
+    expected = np.percentile(pixels.max(axis=-1), 95) / 255
+    assert measure(pixels, side).exposure == pytest.approx(expected, abs=1e-9)

@@ -267,14 +267,21 @@ def _most_pixels(data: bytes, header: ImageFile, limits: Limits) -> int:
 # What is no data of a scan: not a byte 0xff of the data itself (stuffed), not a restart, not fill.
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _SCAN, _END = 0xDA, 0xD9
+_SEQUENTIAL = (0xC0, 0xC1, 0xC9)
 
 
 def _scans(data: bytes) -> int:
     """Scans of a JPEG's first picture (ITU T.81, annex B), not those of a thumbnail inside."""
-    count, place = 0, 2
+    count, place, components = 0, 2, None
     while (found := _MARKER.search(data, place)) and data[found.end() - 1] != _END:
-        count += data[found.end() - 1] == _SCAN
-        place = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
+        marker, start = data[found.end() - 1], found.end()
+        if marker in _SEQUENTIAL:
+            components = data[start + 7 : start + 8]
+        if marker == _SCAN:
+            count += 1
+            if components == data[start + 2 : start + 3]:
+                return count  # all components in one scan: it is the last, so skip its data
+        place = start + int.from_bytes(data[start : start + 2], "big")
     return count
 
 
