@@ -555,3 +555,9 @@ def test_metadata_that_is_none_is_another_run(predictor, gallery, tmp_path, told
     beside(out).write_bytes(told)
     with pytest.raises(OutputError, match="of another run"):
         write(out, predictor, source_inputs(gallery), resume=True)
+
+
+def test_a_picture_in_hand_does_not_become_a_path_that_is_missing(gallery):
+    for picture in (b"bytes", Image.new("RGB", (40, 40))):
+        with pytest.raises(TypeError):
+            SpooledInputs([ScoreInput("a", "a", picture)])
