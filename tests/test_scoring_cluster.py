@@ -186,3 +186,11 @@ def test_a_folder_of_parts_that_has_changed_settings_says_so_in_two_lines(tmp_pa
     PartsFolder(str(tmp_path)).put("_begun.json", b"other")
     with pytest.raises(OutputError, match="changed;\nrun as before"):
         ClusterRun(str(tmp_path), resume=True)._kept(b"basis", 1)
+
+
+def test_a_draft_that_a_killed_run_left_is_no_other_file(tmp_path):
+    (tmp_path / "._begun.json.5f.partial").touch()
+    ClusterRun(str(tmp_path))
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(OutputError, match="holds other files"):
+        ClusterRun(str(tmp_path))

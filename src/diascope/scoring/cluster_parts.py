@@ -135,8 +135,9 @@ class ClusterRun:
         self._part_rows = part_rows
         self._overwrite = overwrite
         self._begun = self._folder.get(_BEGUN)
-        there = self._folder.names()
-        if there and self._begun is None:
+        # A draft is what a killed run has left.
+        others = any(not name.endswith(".partial") for name in self._folder.names())
+        if others and self._begun is None:
             raise OutputError(f"{self._shown}: holds other files; give a folder of its own")
         if self._begun is not None and not (resume or overwrite):
             raise OutputError(
