@@ -17,9 +17,9 @@ import numpy as np
 import simplejpeg
 
 from diascope import Predictor
-from diascope.image import read_picture
-from diascope.preprocess import decode_side, prepare
-from diascope.quality import assess
+from diascope.image import Picture, read_picture
+from diascope.preprocess import Prepared, decode_side, prepare, prepare_pixels
+from diascope.quality import decline_reasons, measure
 from diascope.scoring import BatchScorer, ScoreInput
 
 
@@ -41,7 +41,8 @@ def stages(files: list[Path], batch: int, repeats: int) -> dict[str, float]:
     side = decode_side(size)
     contents = [file.read_bytes() for file in files]
     pictures = [read_picture(content, decode_side=side) for content in contents]
-    tensors = np.stack([prepare(picture, None, size).tensor for picture in pictures])
+    prepared = [prepare(picture, None, size) for picture in pictures]
+    tensors = np.stack([each.tensor for each in prepared])
     inputs = [ScoreInput(file.name, file.name, file) for file in files]
     scorer = BatchScorer(predictor)
     starts = range(0, len(files), batch)
@@ -52,8 +53,9 @@ def stages(files: list[Path], batch: int, repeats: int) -> dict[str, float]:
     def decode(content: bytes) -> object:
         return simplejpeg.decode_jpeg(content, "RGB", min_height=side, min_width=side)
 
-    def resize(pixels: np.ndarray) -> object:
-        return cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA)
+    def judge(picture: Picture, seen: Prepared) -> object:
+        quality = measure(seen.pixels, min(picture.width, picture.height))
+        return decline_reasons(quality, picture.has_colour, predictor.bundle.description.quality)
 
     spent = {
         "read the file": told(lambda: [file.read_bytes() for file in files]),
@@ -61,15 +63,18 @@ def stages(files: list[Path], batch: int, repeats: int) -> dict[str, float]:
         "header, profile, colour": told(
             lambda: [read_picture(content, decode_side=side) for content in contents]
         ),
-        "resize": told(lambda: [resize(picture.pixels) for picture in pictures]),
-        "median, density": told(lambda: [prepare(picture, None, size) for picture in pictures]),
-        "quality": told(lambda: [assess(picture) for picture in pictures]),
+        "resize": told(lambda: [prepare(picture, None, size) for picture in pictures]),
+        # Pixels that have the network's size already are not resized.
+        "median, density": told(
+            lambda: [prepare_pixels(each.pixels, None, size) for each in prepared]
+        ),
+        "quality": told(lambda: [judge(*both) for both in zip(pictures, prepared, strict=True)]),
         f"network, batches of {batch}": told(
             lambda: [predictor.probabilities(tensors[at : at + batch]) for at in starts]
         ),
     }
     spent["header, profile, colour"] -= spent["decode"]
-    spent["median, density"] -= spent["resize"]
+    spent["resize"] -= spent["median, density"]
     whole = told(lambda: [scorer(inputs[at : at + batch]) for at in starts])
     spent["gates, guidance, row"] = whole - sum(spent.values())
     return {**spent, "all": whole}

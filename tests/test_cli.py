@@ -817,3 +817,9 @@ def test_bounds_of_pixels_and_bytes_can_be_moved(pictures, untrained_bundle):
         diascope("predict", pictures[0], *model, option, bound)
         told = diascope("predict", pictures[0], *model, option, bound - 1, status=1)
         assert '"reason": "too_large"' in told.stdout
+
+
+def test_a_folder_of_parts_has_one_format(tmp_path):
+    command = ["score", tmp_path, "--out", f"{tmp_path}/rows/", "--engine", "ray"]
+    shown = diascope(*command, "--format", "csv", status=1)
+    assert "leave --format out" in flat(shown.stderr)

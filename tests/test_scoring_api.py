@@ -114,3 +114,15 @@ def test_processes_need_no_main_guard(folder, untrained_bundle, tmp_path):
 def test_who_works(monkeypatch, workers, count, remote, gpu, expected):
     monkeypatch.setattr("diascope.scoring.engine.available_cores", lambda: 2)
     assert plan(workers, count, remote=remote, gpu=gpu) == expected
+
+
+def test_one_picture_is_not_taken_for_several(predictor, folder):
+    content = (folder / "0.png").read_bytes()
+    with (folder / "0.png").open("rb") as stream:
+        for single in (content, bytearray(content), stream, np.zeros((40, 40, 3), np.uint8)):
+            with pytest.raises(TypeError, match="in a list"):
+                diascope.score(single, model=predictor)
+    stack = np.stack([render(seed, seed=5, size=64).pixels for seed in range(2)])
+    assert [row.width for row in diascope.score(stack, model=predictor)] == [64, 64]
+    names = np.array([str(folder / "0.png")], dtype=object)
+    assert [row.width for row in diascope.score(names, model=predictor)] == [64]

@@ -217,3 +217,28 @@ def test_bytes_in_hand_make_small_batches(untrained_bundle):
     big = [ScoreInput(str(n), str(n), Held(str(n), bytes(20_000_000))) for n in range(3)]
     few = [ScoreInput(str(n), str(n), Held(str(n), b"")) for n in range(3)]
     assert [len(batch) for batch in _batches([*big, *few], 32)] == [2, 4]
+
+
+def test_more_bad_members_than_are_fetched_ahead_are_one_row_each(untrained_bundle, tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        for number in range(20):
+            link = zipfile.ZipInfo(f"{number:02}.png")
+            link.external_attr = 0o120777 << 16
+            archive.writestr(link, "elsewhere.png")
+        archive.writestr("good.png", picture(1))
+    rows = list(score_inputs(Predictor.load(untrained_bundle), source_inputs(tmp_path / "x.zip")))
+    assert [row.reason for row in rows[:20]] == ["unsupported"] * 20
+    assert [(row.id, row.width) for row in rows[20:]] == [("good.png", 40)]
+
+
+def test_a_folder_within_a_zip_is_no_picture_whatever_its_name(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.mkdir("holiday.jpg")
+        archive.writestr("holiday.jpg/a.png", picture(1))
+    assert [item.path for item in source_inputs(tmp_path / "x.zip")] == ["holiday.jpg/a.png"]
+
+
+def test_members_of_a_compressed_tar_in_another_order_and_twice_have_their_own_bytes(tmp_path):
+    inputs = list(source_inputs(pack(tmp_path / "x.tar.gz")))
+    for item in held([*reversed(inputs), inputs[0], inputs[0]], 10**6):
+        assert fetched(item) == CONTENT[item.path]

@@ -14,12 +14,14 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
-from diascope.errors import EngineError, MissingExtraError
+from diascope.errors import EngineError, MissingExtraError, OutputError, UnreadableReason
 from diascope.renderer import render
 from diascope.scoring import cluster
 from diascope.scoring.archive import Streamed
 from diascope.scoring.cluster import Cluster, _Pool, score_on_cluster
+from diascope.scoring.cluster_parts import ClusterRun, PartsFolder
 from diascope.scoring.places import ScoreInput
+from diascope.scoring.rows import unreadable
 
 needs_ray = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="needs the extra ray"
@@ -163,3 +165,32 @@ def test_parts_of_a_folder_are_the_rows_and_missing_ones_are_made_again(
     assert again.returncode == 3, told
     assert parts[1].read_bytes() == content
     assert json.loads((folder / "_rows.json").read_bytes()) == about
+
+
+def test_a_part_that_is_not_whole_is_made_again(tmp_path):
+    folder, basis = PartsFolder(str(tmp_path)), b"basis"
+    rows = [
+        unreadable(ScoreInput(str(n), "x", tmp_path), UnreadableReason.MISSING, "m")
+        for n in range(5)
+    ]
+    folder.put("_begun.json", basis)
+    for index, count in enumerate((5, 5, 4, 5)):
+        folder.write(f"part-{index:08}.parquet", rows[:count])
+    cut = tmp_path / "part-00000001.parquet"
+    cut.write_bytes(cut.read_bytes()[:100])
+    kept = ClusterRun(str(tmp_path), resume=True, part_rows=5)._kept(basis, 17)
+    assert kept == {"part-00000000.parquet": Counter(unreadable=5)}
+
+
+def test_a_folder_of_parts_that_has_changed_settings_says_so_in_two_lines(tmp_path):
+    PartsFolder(str(tmp_path)).put("_begun.json", b"other")
+    with pytest.raises(OutputError, match="changed;\nrun as before"):
+        ClusterRun(str(tmp_path), resume=True)._kept(b"basis", 1)
+
+
+def test_a_draft_that_a_killed_run_left_is_no_other_file(tmp_path):
+    (tmp_path / "._begun.json.5f.partial").touch()
+    ClusterRun(str(tmp_path))
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(OutputError, match="holds other files"):
+        ClusterRun(str(tmp_path))

@@ -3,6 +3,7 @@ import json
 import os
 from io import BytesIO
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 import pytest
@@ -22,6 +23,7 @@ from diascope.scoring import (
     source_inputs,
 )
 from diascope.scoring.archive import Member, Streamed
+from diascope.scoring.manifest import _beside
 from diascope.scoring.remote import Address
 
 
@@ -368,3 +370,26 @@ class TestSpooledInputs:
         assert len({digest(*one), *(digest(*each) for each in changed)}) == 6
         signed = ScoreInput("d", "d", Address("https://host/d.png?X-Amz-Signature=2"))
         assert digest(*one[:-1], signed) == digest(*one)
+
+
+def test_a_list_that_begins_with_a_byte_order_mark(tmp_path):
+    (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbfa.png\r\nb.png\r\n")
+    assert paths(tmp_path / "list.txt") == ["a.png", "b.png"]
+
+
+def test_no_secret_of_an_address_in_an_id_or_an_error(tmp_path):
+    address = "https://host/a.png?X-Amz-Signature=5f"
+    given = manifest(tmp_path, f"path,id\n{address},{address}\n")
+    (item,) = source_inputs(given)
+    assert item.id == item.path == "https://host/a.png?X-Amz-Signature=***"
+    assert item.file == Address(address)
+    with pytest.raises(ManifestError, match="Signature") as caught:
+        list(source_inputs(manifest(tmp_path, f"path,blanches\n{address},perhaps\n")))
+    assert "5f" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["mark#1.png", "100%.png", "why?.png", "%2e%2e/x.png", "a b.png"])
+def test_a_file_name_beside_a_manifest_on_a_web_server_names_that_file(name):
+    path = urlsplit(_beside("https://host/folder/manifest.csv?token=1")(name).url).path
+    assert unquote(path) == f"/folder/{name}"
+    assert ".." not in path

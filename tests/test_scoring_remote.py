@@ -1,3 +1,4 @@
+import asyncio
 import io
 import threading
 import time
@@ -20,6 +21,7 @@ from diascope.scoring.remote import Address, redacted
 
 pytest.importorskip("aiohttp")
 fsspec = pytest.importorskip("fsspec")
+AsyncFileSystem = pytest.importorskip("fsspec.asyn").AsyncFileSystem
 
 
 def picture(seed):
@@ -258,3 +260,28 @@ class TestSecrets:
         (row,) = score_inputs(predictor, source_inputs(tmp_path / "m.csv"))
         assert row.status != "unreadable"
         assert row.id == row.path == f"{server}/good/1.png?token=***"
+
+
+class Stuck(AsyncFileSystem):
+    """A store that takes the question and never answers."""
+
+    protocol = "stuck"
+    cachable = False
+
+    async def _cat_file(self, path, start=None, end=None, **_):
+        await asyncio.sleep(60)
+
+
+def test_a_store_that_never_answers_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr(module, "SECONDS", 0.1)
+    monkeypatch.setitem(module._PACKAGES, "stuck", "fsspec")
+    fsspec.register_implementation("stuck", Stuck, clobber=True)
+    with pytest.raises(ImageError, match=r"no whole answer within 0\.1 seconds") as caught:
+        Address("stuck://bucket/a.png").fetch(100)
+    assert caught.value.reason == "network"
+
+
+@pytest.mark.parametrize("name", ["auth", "Authorization", "passwd", "pwd", "jwt", "hmac", "sig"])
+def test_names_of_secrets(name):
+    assert redacted(f"https://host/a.png?{name}=5f") == f"https://host/a.png?{name}=***"
+    assert redacted(f"https://host/a.png?no_{name}s=5f") == f"https://host/a.png?no_{name}s=5f"

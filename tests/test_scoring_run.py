@@ -117,7 +117,7 @@ def read_back(out):
 class TestFormats:
     @pytest.mark.parametrize("suffix", SUFFIXES)
     def test_reads_back_as_it_was(self, predictor, inputs, tmp_path, suffix):
-        odd = ['a,"b".png', "two\nlines.png", "=1+1.png", "\u2028.png"]
+        odd = ['a,"b".png', "two\nlines.png", "=1+1.png", "\u2028.png", "a\rb.png"]
         boxed = ScoreInput("7", "p", inputs[0].file, (1, 2, 60, 50), True)
         given = [*inputs, boxed, *(ScoreInput(name, name, Path(name)) for name in odd)]
         rows = list(score_inputs(predictor, given))
@@ -546,3 +546,18 @@ def test_an_unreadable_row_holds_no_number():
     told = {name for name in COLUMNS if getattr(row, name) not in (None, "")}
     assert told == {"id", "path", "status", "reason", "model"}
     assert row.status is Status.UNREADABLE
+
+
+@pytest.mark.parametrize("told", [b"[]", b'{"rows": null}', b"{}", b"\xff"])
+def test_metadata_that_is_none_is_another_run(predictor, gallery, tmp_path, told):
+    out = tmp_path / "rows.csv"
+    out.touch()
+    beside(out).write_bytes(told)
+    with pytest.raises(OutputError, match="of another run"):
+        write(out, predictor, source_inputs(gallery), resume=True)
+
+
+def test_a_picture_in_hand_does_not_become_a_path_that_is_missing(gallery):
+    for picture in (b"bytes", Image.new("RGB", (40, 40))):
+        with pytest.raises(TypeError):
+            SpooledInputs([ScoreInput("a", "a", picture)])

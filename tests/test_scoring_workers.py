@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -140,3 +141,13 @@ def test_a_worker_has_the_limits(inputs, untrained_bundle):
     strict = Predictor.load(untrained_bundle, limits=Limits(max_bytes=10))
     rows = list(score_inputs(strict, inputs[:1], workers=1, processes=True))
     assert rows[0].reason == "too_large"
+
+
+def test_more_rows_than_a_socket_holds_while_as_many_inputs_come(predictor):
+    given = [ScoreInput(f"{n}" + "x" * 500, "y", Path("/nowhere" + "z" * 200)) for n in range(6000)]
+    rows = score_inputs(predictor, given, workers=1, processes=True, batch_size=2000)
+    found = []
+    work = threading.Thread(target=lambda: found.extend(rows), daemon=True)
+    work.start()
+    work.join(60)
+    assert [row.id for row in found] == [item.id for item in given]

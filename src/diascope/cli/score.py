@@ -40,6 +40,8 @@ class Scoring:
         self._counts: Counter[Status] = Counter()
         self._run: Run | ClusterRun | None = None
         if out.endswith("/"):
+            if format_name not in (None, "parquet"):
+                raise OutputError(f"{out}: a folder gets Parquet parts; leave --format out")
             self._run = ClusterRun(out, resume=resume, overwrite=overwrite, part_rows=part_rows)
         elif out == STANDARD_OUTPUT:
             if resume:

@@ -61,7 +61,9 @@ def score(
     Raises:
         ManifestError: a source that is none, or holds no pictures.
         BundleError, GuidanceError, DeviceError, MissingExtraError: as ``Predictor.load``.
+        TypeError: one picture that is no path, or settings beside a Predictor.
     """
+    _check_several(inputs)
     items: Iterable[ScoreInput]
     if isinstance(inputs, str | os.PathLike):
         items = spooled = SpooledInputs(source_inputs(inputs))
@@ -77,6 +79,13 @@ def score(
         raise TypeError(f"a Predictor has its settings already: {', '.join(settings)}")
     work = plan(workers, count, remote=remote, gpu=model.device == "cuda")
     return Rows(scored(BatchScorer(model), items, batch_size, work))
+
+
+def _check_several(inputs: object) -> None:
+    # They can be gone through, too: by byte, line or row, each a picture that is none.
+    single = isinstance(inputs, bytes | bytearray | memoryview) or hasattr(inputs, "read")
+    if single or getattr(inputs, "ndim", 1) in (2, 3):
+        raise TypeError("score takes a source or several pictures; give one picture in a list")
 
 
 def _input(number: int, picture: PictureSource | ScoreInput) -> ScoreInput:

@@ -145,13 +145,17 @@ def archive_inputs(file: str, wanted: Callable[[str], bool]) -> Iterator[ScoreIn
 
 
 def held(inputs: Iterable[ScoreInput], max_bytes: int) -> Iterator[ScoreInput]:
-    """Inputs as they are, those of compressed tars with their bytes; one pass over each archive."""
-    current, content = "", iter(tuple[tuple[int, Held], ...]())
+    """Inputs as they are, those of compressed tars with their bytes; one pass over each archive.
+
+    A member that does not stand behind the one before it costs another pass.
+    """
+    current, last, content = "", -1, iter(tuple[tuple[int, Held], ...]())
     for item in inputs:
         place = item.file
         if isinstance(place, Streamed):
-            if place.archive != current:
+            if place.archive != current or place.index <= last:
                 current, content = place.archive, _contents(place.archive, max_bytes)
+            last = place.index
             item = replace(item, file=_until(content, place))
         yield item
 
@@ -187,6 +191,8 @@ def _zip_members(file: str) -> Iterator[tuple[str, Member]]:
         for entry in entries:
             name = entry.filename
             _check_inside(file, name)
+            if entry.is_dir():
+                continue
             yield (
                 name,
                 Member(

@@ -106,9 +106,11 @@ class _Ahead:
         Raises:
             ImageError: it cannot be read.
         """
-        result = self._running.popleft().result()
-        self._start()
-        return result
+        next_one = self._running.popleft()
+        try:
+            return next_one.result()
+        finally:  # whether it came or not, or there would soon be none ahead
+            self._start()
 
     def cancel(self) -> None:
         for future in self._running:

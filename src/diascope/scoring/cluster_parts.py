@@ -135,8 +135,9 @@ class ClusterRun:
         self._part_rows = part_rows
         self._overwrite = overwrite
         self._begun = self._folder.get(_BEGUN)
-        there = self._folder.names()
-        if there and self._begun is None:
+        # A draft is what a killed run has left.
+        others = any(not name.endswith(".partial") for name in self._folder.names())
+        if others and self._begun is None:
             raise OutputError(f"{self._shown}: holds other files; give a folder of its own")
         if self._begun is not None and not (resume or overwrite):
             raise OutputError(
@@ -167,9 +168,9 @@ class ClusterRun:
             "inputs": {"count": len(inputs), "digest": inputs.digest},
             "part_rows": self._part_rows,
         }
-        kept = self._kept(json_bytes(about))
-        for name in sorted(kept):
-            counts.update(_statuses(self._folder, name))
+        kept = self._kept(json_bytes(about), len(inputs))
+        for found in kept.values():
+            counts.update(found)
         left = len(inputs) - counts.total()
         scorer = BatchScorer(predictor)
         missing = ((name, some) for name, some in self._parts(inputs) if name not in kept)
@@ -181,19 +182,31 @@ class ClusterRun:
         self._folder.put(_WHOLE, json_bytes(whole))
         return Summary(counts, left, perf_counter() - start, scorer.stages)
 
-    def _kept(self, basis: bytes) -> set[str]:
-        """Parts of an earlier run that are right for this one; the folder is ready then."""
+    def _kept(self, basis: bytes, count: int) -> dict[str, Counter[Status]]:
+        """Whole parts of an earlier run that are right for this one; the folder is ready then."""
         if self._begun is not None and not self._overwrite:
             if self._begun != basis:
                 raise OutputError(
                     f"{self._shown}: cannot be resumed, since the model, the guidance, the inputs "
-                    "or a setting changed;\\nrun as before, or use --overwrite to begin again"
+                    "or a setting changed;\nrun as before, or use --overwrite to begin again"
                 )
-            return {name for name in self._folder.names() if _is_part(name)}
+            found = {
+                name: _statuses(self._folder, name)
+                for name in sorted(self._folder.names())
+                if _is_part(name)
+            }
+            # A folder on a disk may hold what a machine that lost its power left half-written.
+            rows = self._part_rows
+            whole = {f"part-{at // rows:08}.parquet": at for at in range(0, count, rows)}
+            return {
+                name: statuses
+                for name, statuses in found.items()
+                if name in whole and statuses.total() == min(rows, count - whole[name])
+            }
         if self._begun is not None:
             self._folder.clear()
         self._folder.put(_BEGUN, basis)
-        return set()
+        return {}
 
     def _parts(self, inputs: SpooledInputs) -> Iterator[tuple[str, list[ScoreInput]]]:
         remaining, index = inputs.after(0), 0
@@ -215,4 +228,7 @@ def _each(parts: Iterator[dict[str, int]]) -> Iterator[Status]:
 def _statuses(folder: PartsFolder, name: str) -> Counter[Status]:
     from diascope.scoring import table  # noqa: PLC0415 pyarrow for those who use it
 
-    return Counter(map(Status, table.column(folder.get(name) or b"", "status")))
+    try:
+        return Counter(map(Status, table.column(folder.get(name) or b"", "status")))
+    except (ValueError, KeyError, OSError):  # no whole part
+        return Counter()

@@ -1,5 +1,6 @@
 """What to score: a folder, glob, manifest, list, archive or address, picture by picture."""
 
+import codecs
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -133,8 +134,10 @@ def _list_file(name: str) -> Iterator[ScoreInput]:
 
 
 def _listed(lines: Iterable[bytes]) -> Iterator[ScoreInput]:
-    for line in lines:
-        name = os.fsdecode(line.rstrip(b"\r\n"))
+    for number, line in enumerate(lines):
+        # What some editors put before the first line is no part of a name.
+        text = line.removeprefix(codecs.BOM_UTF8) if number == 0 else line
+        name = os.fsdecode(text.rstrip(b"\r\n"))
         if not name.strip():
             continue
         yield named_input(name)

@@ -9,6 +9,7 @@ from io import TextIOWrapper
 from math import isfinite
 from pathlib import Path, PurePath
 from typing import IO, Any
+from urllib.parse import quote
 
 from diascope.errors import GuidanceError, ManifestError
 from diascope.guidance import Context, read_contexts
@@ -80,13 +81,15 @@ class _Faults:
 
 
 def _shown(path: object) -> str:
-    return path if isinstance(path, str) else ""
+    return redacted(path.strip()) if isinstance(path, str) else ""
 
 
 def _beside(file: str) -> Callable[[str], Place]:
     if is_address(file):
         folder = file.partition("?")[0].rpartition("/")[0]
-        return lambda name: Address(f"{folder}/{name}")
+        # In a web address ?, # and % are no part of a file's name as they stand.
+        quoted = quote if Address(file).scheme in ("http", "https") else str
+        return lambda name: Address(f"{folder}/{quoted(name)}")
     return lambda name: Path(file).parent / name
 
 
@@ -190,7 +193,7 @@ def _input(cells: Mapping[str, str], base: Callable[[str], Place], labelled: boo
     else:
         place = base(name)
     return ScoreInput(
-        id=cells.get("id") or redacted(name),
+        id=redacted(cells.get("id") or name),
         path=redacted(name),
         file=place,
         box=_box(cells),

@@ -82,6 +82,21 @@ class _Text:
         return about
 
 
+class _Lines:
+    """Lines of ``csv.writer``, which quotes a cell for the ends of lines that it writes only.
+
+    A file name may hold a carriage return; unquoted, readers would make two rows of it.
+    """
+
+    END = "\r\n"
+
+    def __init__(self, text: StringIO) -> None:
+        self._text = text
+
+    def write(self, line: str) -> None:
+        self._text.write(line.removesuffix(self.END) + "\n")
+
+
 class Csv(_Text):
     """CSV, UTF-8, with a header; what is not known is empty, a float reads back as it was."""
 
@@ -91,7 +106,7 @@ class Csv(_Text):
     def part(self, rows: Sequence[Row]) -> bytes:
         """Lines without the header."""
         text = StringIO(newline="")
-        table = csv.writer(text, lineterminator="\n")
+        table = csv.writer(_Lines(text), lineterminator=_Lines.END)
         table.writerows([map(_csv_cell, plain_cells(row)) for row in rows])
         return text.getvalue().encode()
 

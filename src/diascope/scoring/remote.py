@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from io import BytesIO
-from typing import IO, Any, NoReturn
+from typing import IO, Any, NoReturn, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from diascope.errors import ImageError, ManifestError, MissingExtraError, UnreadableReason
@@ -28,7 +28,11 @@ _PACKAGES = {
     "memory": "fsspec",
 }
 _MANIFEST_BYTES = 2**32
-_SECRET = re.compile("signature|credential|token|secret|password|key|^sig$", re.IGNORECASE)
+_SECRET = re.compile(
+    "signature|credential|token|secret|password|key"
+    "|^(sig|auth|authorization|passwd|pwd|jwt|hmac)$",
+    re.IGNORECASE,
+)
 _ADDRESS = re.compile("[A-Za-z][A-Za-z0-9+.-]+://")
 _PASSING = frozenset([408, 425, 429, 500, 502, 503, 504])
 
@@ -186,9 +190,7 @@ class Address:
         store = self._store()
         try:
             # One byte more than allowed, so that the bound shows.
-            body: bytes = store.cat_file(
-                store._strip_protocol(self.url), start=0, end=max_bytes + 1
-            )
+            body = _bounded(store, store._strip_protocol(self.url), max_bytes + 1)
         except (FileNotFoundError, IsADirectoryError):
             self._refuse(UnreadableReason.MISSING, "the store has no such file; check the address")
         except PermissionError:
@@ -220,6 +222,15 @@ def _words(error: BaseException) -> str:
     if isinstance(error, TimeoutError | asyncio.TimeoutError):
         return f"no whole answer within {SECONDS:g} seconds"
     return f"the connection failed or was cut off ({type(error).__name__})"
+
+
+def _bounded(store: Any, path: str, end: int) -> bytes:
+    """The first bytes of a store's file, within ``SECONDS`` where the store can be left waiting."""
+    if not store.async_impl:
+        return cast(bytes, store.cat_file(path, start=0, end=end))
+    sync = import_module("fsspec.asyn").sync
+    body = sync(store.loop, store._cat_file, path, start=0, end=end, timeout=SECONDS)
+    return cast(bytes, body)
 
 
 def _package(scheme: str) -> Any:

@@ -158,7 +158,7 @@ class Run:
             told = self._kind.told(self._out)
             counts = {Status(name): count for name, count in told["rows"].items()}
             same = _basis(told) == _basis(about)
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             same = False
         if same:
             Parts.discard(self._out, self._kind)

@@ -2,12 +2,13 @@
 
 import hashlib
 import json
+import os
 import weakref
 from collections.abc import Iterable, Iterator
 from dataclasses import astuple
 from pathlib import Path
 from tempfile import SpooledTemporaryFile, gettempdir
-from typing import Any
+from typing import Any, cast
 
 from diascope.errors import OutputError
 from diascope.guidance import Context
@@ -29,6 +30,7 @@ class SpooledInputs:
     Raises:
         OutputError: the temporary folder is full.
         MissingExtraError: an address whose package is not installed.
+        TypeError: a picture that is no file, member or address.
 
     Attributes:
         count: how many there are.
@@ -94,7 +96,8 @@ def _encoded(item: ScoreInput) -> bytes:
     place = item.file
     kind = _KINDS.get(type(place))
     if kind is None:
-        return _line(item, ["file", str(place)])
+        # What is no path (bytes, a Pillow image) must not become one: a TypeError.
+        return _line(item, ["file", os.fspath(cast("str | os.PathLike[str]", place))])
     return _line(item, [kind, *astuple(place)])  # type: ignore[call-overload]
 
 

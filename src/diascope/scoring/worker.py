@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
+from queue import SimpleQueue
+from threading import Thread
 
 import cv2
 
@@ -25,8 +27,18 @@ def serve(connection: Connection) -> None:
     cv2.setNumThreads(1)  # one process per core
     scorer: BatchScorer = connection.recv()
     connection.send(None)  # ready
-    while True:
-        connection.send(_reply(scorer, connection.recv()))
+    batches: SimpleQueue[Sequence[ScoreInput] | None] = SimpleQueue()
+    Thread(target=_receive, args=(connection, batches), daemon=True).start()
+    while (batch := batches.get()) is not None:
+        connection.send(_reply(scorer, batch))
+
+
+def _receive(connection: Connection, batches: "SimpleQueue[Sequence[ScoreInput] | None]") -> None:
+    # Beside the work: else, with more than a socket holds on both ways, both ends would wait.
+    with suppress(EOFError, ConnectionError):
+        while True:
+            batches.put(connection.recv())
+    batches.put(None)
 
 
 def _reply(scorer: BatchScorer, batch: Sequence[ScoreInput]) -> Reply:

@@ -187,7 +187,7 @@ class _Worker:
 
     @property
     def has_room(self) -> bool:
-        # Behind bytes that fill the socket, both ends could wait for each other.
+        # Bytes of pictures are many: one batch of them at a time.
         held = any(isinstance(item.file, Held) for task in self.tasks for item in task.next)
         return len(self.tasks) < (1 if held else _AHEAD)
 
