@@ -135,10 +135,10 @@ class Plan:
             ConfigError: the sweep cannot be read.
             OutputError: mistakes are to be shown that may not be passed on.
         """
-        if data is not None and show_mistakes:
-            check_may_show(data)
         tones = None if sweep is None else load_sweep(sweep)
         manifest = None if data is None else read_manifest(data)
+        if manifest is not None and show_mistakes:
+            check_may_show(manifest.path, *(row.file for row in manifest.rows))
         return cls(manifest, tones, groups, sturdiness, show_mistakes)
 
 
