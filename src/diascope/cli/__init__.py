@@ -703,7 +703,7 @@ def evaluate(
         raise typer.BadParameter("--show-mistakes shows pictures of --data on the page; give both")
     if page:
         from diascope import report
-    evaluation.check_output(out, page=page, overwrite=overwrite)
+    evaluation.check_output(out, page=page, overwrite=overwrite, show_mistakes=show_mistakes)
     plan = evaluation.Plan.read(
         data, sweep, groups=groups, sturdiness=sturdiness, show_mistakes=show_mistakes
     )

@@ -38,7 +38,7 @@ from diascope.figures import (
     Sweep,
     UnreadableRow,
 )
-from diascope.files import check_free, write_whole
+from diascope.files import check_free, check_unversioned, write_whole
 from diascope.inference import Device, Predictor
 from diascope.labels import ManifestLabel, Verdict
 from diascope.machine import available_cores
@@ -216,14 +216,17 @@ def write_report(
     return out / REPORT
 
 
-def check_output(out: Path, *, page: bool, overwrite: bool) -> None:
-    """Refuse to replace figures unasked, before the work.
+def check_output(out: Path, *, page: bool, overwrite: bool, show_mistakes: bool = False) -> None:
+    """Refuse to replace figures unasked, or to show people where git would, before the work.
 
     Raises:
-        OutputError: as :func:`write_report`.
+        OutputError: as :func:`write_report`, or pictures are to be shown on a page that git would
+            take up.
     """
     for name in (REPORT, PAGE) if page else (REPORT,):
         check_free(out / name, overwrite)
+    if show_mistakes:
+        check_unversioned(out / PAGE)
 
 
 # Parts of a report
