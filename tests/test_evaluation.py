@@ -377,6 +377,13 @@ class TestOutput:
         assert names[0] != names[1]
         assert {name.split(" ")[0] for name in names} == {"photos/manifest.csv"}
 
+    def test_drawn_pictures_are_called_so(self, tmp_path):
+        picture = render(1, 21, 64).pixels
+        for sources, words in ((2 * ["rendered"], "drawn pictures, "), (["rendered", "ward"], "")):
+            rows = [(RED, source, "", picture, None) for source in sources]
+            manifest = write_manifest(tmp_path, rows)
+            assert data_name(manifest).startswith(f"{words}{tmp_path.parts[-1]}/manifest.csv")
+
     def test_figures_leave_out_what_has_no_value(self, report):
         figures = figures_of(report, "diascope evaluate")
         named = {(figure.name, figure.data): figure for figure in figures}

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from pydantic import BaseModel
 
-from diascope.bundle import Figure
+from diascope.bundle import DRAWN, Figure
 from diascope.figures import (
     LEAST_ROWS,
     ColourAlone,
@@ -221,7 +221,7 @@ def _part_table(word: str, parts: Iterable[SweepPart]) -> Rows:
 
 def sweep_figures(sweep: Sweep, command: str) -> list[Figure]:
     """What a model card shows of a sweep: the gaps, the lowest tone, each tone."""
-    data = f"drawn tones, {sweep.config['name']}.toml"
+    data = f"{DRAWN} tones, {sweep.config['name']}.toml"
     named = [
         ("auroc_gap_between_tones", data, sweep.auroc_gap),
         ("auroc_gap_by_chance", data, sweep.gap_by_chance),
