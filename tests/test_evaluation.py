@@ -21,6 +21,7 @@ from diascope.evaluation.telling import (
     figures_of,
     notes,
     table,
+    told_of,
 )
 from diascope.figures import Evaluation, JudgedRow, MeasureName
 from diascope.inference import Predictor
@@ -325,6 +326,15 @@ class TestOutput:
         assert (whole.model, whole.model_digest) == ("untrained", predictor.bundle.digest)
         assert (whole.command, whole.learnt_photographs) == ("diascope evaluate", 0)
         assert whole.gates["separation_floor"] == 0.65
+
+    def test_what_is_printed_says_where_figures_may_flatter(self, whole):
+        def told(photographs):
+            return " ".join(
+                told_of(whole.model_copy(update={"learnt_photographs": photographs}))[1]
+            )
+
+        assert "learnt from 677 photographs: where the pictures measured are among" in told(677)
+        assert "flatters" not in told(0)
 
     @pytest.mark.parametrize("name", ["evaluation.json", "evaluation.html"])
     def test_nothing_is_replaced_unasked(self, whole, name, tmp_path):

@@ -311,7 +311,7 @@ def predict(
 )
 def explain(
     image: Annotated[
-        str, typer.Argument(metavar="IMAGE", help="JPEG, PNG, WebP, TIFF, BMP, GIF or AVIF.")
+        str, typer.Argument(metavar="IMAGE", help="JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF or HEIC.")
     ],
     out: Annotated[
         Path, typer.Option("--out", metavar="FILE", help="The sheet, as .png, .pdf or .svg.")

@@ -130,6 +130,11 @@ def told_of(whole: Evaluation) -> tuple[list[Rows], list[str]]:
             tables.append(sturdiness_table(whole.pictures))
         lines += [*tone_lines(whole.pictures.tones), *colour_lines(whole.pictures.colour_alone)]
         lines += notes(whole.pictures)
+        if whole.learnt_photographs:
+            lines.append(
+                f"this model learnt from {whole.learnt_photographs} photographs: where the "
+                "pictures measured are among them, every figure on them flatters it"
+            )
     if whole.sweep is not None:
         tables += sweep_tables(whole.sweep)
     return tables, lines
