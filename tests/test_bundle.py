@@ -589,6 +589,8 @@ def test_what_was_measured_is_evidence():
 
     assert status("robustness", "auroc") == "not met"
     assert status("robustness", "verdict_flips") == "met"
+    assert status("12 analysis", "auroc") == "partly"
+    assert status("12 analysis", "auroc", "ece_before_temperature") == "met"
     assert status("14 fairness", "auroc_gap_between_tones") == "partly"
     assert status("testing on external data", "auroc_red_vs_brown") == "partly"
     # Drawn pictures are no photographs that it never saw.
