@@ -1,4 +1,4 @@
-"""Files written whole or not at all."""
+"""Files written whole or not at all, and none with pictures of people where git takes it up."""
 
 import os
 import shutil
