@@ -125,6 +125,8 @@ def test_what_was_fitted_to_decline_comes_back_and_is_on_the_card(tmp_path):
         "hyperpigmented 0.600",
         "neither 0.500",
         "A colour is named from 0.600 on",
+        # Quality may refuse by either rule.
+        "`not_assessable` without colour, or where what is judged has a shorter side under 32",
     ):
         assert words in card
     assert "Rule floor" not in card
@@ -578,8 +580,8 @@ def test_the_card_says_when_nothing_was_measured():
 
 
 def test_what_was_measured_is_evidence():
-    def status(item, *names, photographs=0):
-        measured = [{"name": name, "data": "photos/manifest.csv"} for name in names]
+    def status(item, *names, photographs=0, data="photos/manifest.csv"):
+        measured = [{"name": name, "data": data} for name in names]
         figures = [FIGURE.model_copy(update=each) for each in measured]
         data = TrainingData(digest=None, summary="Any.", rendered=1, photographs=photographs)
         card = model_card(describe(figures=tuple(figures), data=data))
@@ -587,8 +589,13 @@ def test_what_was_measured_is_evidence():
 
     assert status("robustness", "auroc") == "not met"
     assert status("robustness", "verdict_flips") == "met"
+    assert status("12 analysis", "auroc") == "partly"
+    assert status("12 analysis", "auroc", "ece_before_temperature") == "met"
     assert status("14 fairness", "auroc_gap_between_tones") == "partly"
     assert status("testing on external data", "auroc_red_vs_brown") == "partly"
+    # Drawn pictures are no photographs that it never saw.
+    drawn = "drawn pictures, drawn/manifest.csv"
+    assert status("testing on external data", "auroc_red_vs_brown", data=drawn) == "not met"
     # A model that saw photographs needs them left out.
     assert status("testing on external data", "auroc_red_vs_brown", photographs=9) == "not met"
     by_source = "auroc_red_vs_brown_by_source"

@@ -566,6 +566,14 @@ class TestEvaluate:
         assert "never put into a page" in shown.stderr
         assert not refused.exists()
 
+    def test_git_takes_up_no_page_with_pictures(self, folder, untrained_bundle, tmp_path):
+        (tmp_path / ".git").mkdir()
+        command = ["evaluate", "--model", untrained_bundle, "--data", folder / "manifest.csv"]
+        out = tmp_path / "out"
+        shown = diascope(*command, "--out", out, "--show-mistakes", status=1)
+        assert "holds pictures of people" in flat(shown.stderr)
+        assert not out.exists()
+
     def test_a_file_for_a_folder_is_said_before_the_work(self, untrained_bundle, tmp_path):
         (tmp_path / "file").write_text("precious")
         command = ["evaluate", "--model", untrained_bundle, "--data", tmp_path / "none.csv"]

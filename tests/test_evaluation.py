@@ -21,6 +21,7 @@ from diascope.evaluation.telling import (
     figures_of,
     notes,
     table,
+    told_of,
 )
 from diascope.figures import Evaluation, JudgedRow, MeasureName
 from diascope.inference import Predictor
@@ -326,6 +327,15 @@ class TestOutput:
         assert (whole.command, whole.learnt_photographs) == ("diascope evaluate", 0)
         assert whole.gates["separation_floor"] == 0.65
 
+    def test_what_is_printed_says_where_figures_may_flatter(self, whole):
+        def told(photographs):
+            return " ".join(
+                told_of(whole.model_copy(update={"learnt_photographs": photographs}))[1]
+            )
+
+        assert "learnt from 677 photographs: where the pictures measured are among" in told(677)
+        assert "flatters" not in told(0)
+
     @pytest.mark.parametrize("name", ["evaluation.json", "evaluation.html"])
     def test_nothing_is_replaced_unasked(self, whole, name, tmp_path):
         (tmp_path / name).write_text("mine")
@@ -376,6 +386,13 @@ class TestOutput:
             names.append(data_name(write_manifest(folder, rows)))
         assert names[0] != names[1]
         assert {name.split(" ")[0] for name in names} == {"photos/manifest.csv"}
+
+    def test_drawn_pictures_are_called_so(self, tmp_path):
+        picture = render(1, 21, 64).pixels
+        for sources, words in ((2 * ["rendered"], "drawn pictures, "), (["rendered", "ward"], "")):
+            rows = [(RED, source, "", picture, None) for source in sources]
+            manifest = write_manifest(tmp_path, rows)
+            assert data_name(manifest).startswith(f"{words}{tmp_path.parts[-1]}/manifest.csv")
 
     def test_figures_leave_out_what_has_no_value(self, report):
         figures = figures_of(report, "diascope evaluate")

@@ -5,6 +5,7 @@ from PIL import Image
 from test_evaluation import BROWN, NEITHER, OTHER, RED, judged, write_manifest
 
 from diascope.errors import OutputError
+from diascope.evaluation import Plan
 from diascope.evaluation.mistakes import MOST, check_may_show, thumbnails, worst_mistakes
 from diascope.figures import Mistake
 from diascope.labels import Verdict
@@ -59,3 +60,17 @@ def test_what_may_not_be_passed_on_is_never_shown(tmp_path):
     with pytest.raises(OutputError, match="never put into a page"):
         thumbnails([mistake("000.png")], manifest)
     check_may_show(tmp_path / "manifest.csv")
+
+
+def test_nor_is_it_through_a_link_from_elsewhere(tmp_path):
+    folder, elsewhere = tmp_path / "shared" / "photos", tmp_path / "mine"
+    folder.mkdir(parents=True)
+    elsewhere.mkdir()
+    manifest = write_manifest(elsewhere, [(RED, "a", "", render(1, 4, 64).pixels, None)])
+    (elsewhere / "000.png").rename(folder / "000.png")
+    (elsewhere / "000.png").symlink_to(folder / "000.png")
+    with pytest.raises(OutputError, match="never put into a page"):
+        thumbnails([mistake("000.png")], manifest)
+    with pytest.raises(OutputError, match="never put into a page"):
+        Plan.read(manifest.path, None, show_mistakes=True)
+    assert Plan.read(manifest.path, None).manifest is not None

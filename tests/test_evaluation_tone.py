@@ -32,7 +32,10 @@ def test_a_label_is_read_from_its_column(columns, label):
     assert label_of(replace(ROW, extra=columns)) == label
 
 
-@pytest.mark.parametrize("columns", [{"fitzpatrick": "7"}, {"monk": "11"}, {"monk": "dark"}])
+@pytest.mark.parametrize(
+    "columns",
+    [{"fitzpatrick": "7"}, {"monk": "11"}, {"monk": "dark"}, {"monk": "3\N{SUPERSCRIPT TWO}"}],
+)
 def test_a_label_that_is_none_is_never_passed_over(columns):
     with pytest.raises(ManifestError, match=r"1\.png: .* no type of that scale"):
         label_of(replace(ROW, extra=columns))

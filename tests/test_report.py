@@ -80,6 +80,7 @@ def html(whole):
 def test_its_first_line_says_what_it_can_and_cannot_do(html):
     _title, first, *_ = [line for line in read(html).text if line.strip()]
     assert "red or brown" in first
+    assert "how often it is right stands below" in first  # no promise
     assert "cannot tell what the mark is" in first
     assert INTENDED_USE in " ".join(html.split())
 

@@ -230,6 +230,13 @@ def test_the_distance_from_training_pictures_is_fitted_and_bounds_the_verdict(ro
     assert Predictor.load(tmp_path / BUNDLE_FOLDER).explain(noise).verdict == "not_assessable"
 
 
+def test_every_class_says_where_it_lies_though_the_manifest_is_sorted(rows, tmp_path, monkeypatch):
+    monkeypatch.setattr("diascope.training._MOST_LEARNT", 6)
+    config = parse_config({**SETTINGS, "gates": {"rule": "conformal", "coverage": 0.5}}, "tiny")
+    fit(config, sorted(rows, key=lambda row: row.mark_type), tmp_path)
+    assert len(load_bundle(tmp_path / BUNDLE_FOLDER).feature_space().means) == len(LABEL_ORDER)
+
+
 def test_without_photographs_conformal_sets_are_fitted_on_drawn_marks(tmp_path):
     gates = {"rule": "conformal"}
     config = parse_config(

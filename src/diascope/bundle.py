@@ -57,6 +57,9 @@ ONNX = "model.onnx"
 CARD = "MODEL_CARD.md"
 LICENCE = "LICENCE"
 
+DRAWN = "drawn"
+"""First word of the data of a figure that was measured on no photograph."""
+
 _MEND = "restore the folder from its source, or train again"
 _REQUIRED = (WEIGHTS, ONNX, CARD)
 _KNOWN = (*_REQUIRED, FEATURES, LICENCE)
@@ -620,7 +623,7 @@ def _facts(description: BundleDescription) -> set[Fact]:
     names = {figure.name for figure in description.figures}
     apart = any("_by_group" in name or "_by_source" in name for name in names)
     on_photographs = any(
-        figure.name.startswith("auroc_red_vs_brown") and ".csv" in figure.data
+        figure.name.startswith("auroc_red_vs_brown") and figure.data.partition(" ")[0] != DRAWN
         for figure in description.figures
     )
     found = {
@@ -663,14 +666,15 @@ def _figures_table(figures: Sequence[Figure]) -> str:
 
 def _gates(description: BundleDescription) -> str:
     gates, fitted = description.gates, description.conformal
-    temperature = f"Temperature {description.temperature:.4g}. "
-    if gates.rule == "conformal" and fitted is not None:
-        return temperature + _conformal_gate(fitted)
-    return temperature + (
+    rule = (
         "Rule floor: `neither` where likeliest, or from P(neither) "
         f"{gates.neither_threshold:g} on; `unclear` where the likelier of red and brown has less "
-        f"than {gates.separation_floor:g} of the two.\n\n{_quality(description.quality)}"
+        f"than {gates.separation_floor:g} of the two."
     )
+    if gates.rule == "conformal" and fitted is not None:
+        rule = _conformal_gate(fitted)
+    temperature = f"Temperature {description.temperature:.4g}."
+    return f"{temperature} {rule}\n\n{_quality(description.quality)}"
 
 
 def _quality(least: QualityConfig) -> str:

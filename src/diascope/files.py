@@ -1,6 +1,8 @@
-"""Files written whole or not at all."""
+"""Files written whole or not at all, and none with pictures of people where git takes it up."""
 
 import os
+import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +22,33 @@ def check_free(file: Path, overwrite: bool) -> None:
         raise OutputError(f"{file.parent}: this is a file; give a folder")
     if file.exists() and not overwrite:
         raise OutputError(f"{file}: exists already; use --overwrite or give another folder")
+
+
+def check_unversioned(page: Path) -> None:
+    """Refuse a page with pictures of people that git would take up.
+
+    Raises:
+        OutputError: it lies in a git work tree that does not ignore it.
+    """
+    tree = _work_tree(page.resolve().parent)
+    if tree is not None and not _is_ignored(page.resolve(), tree):
+        raise OutputError(
+            f"{page.parent}: lies in the git work tree {tree.name}, which does not ignore it; the "
+            "page holds pictures of people:\ngive a folder outside, or add it to .gitignore first"
+        )
+
+
+def _work_tree(folder: Path) -> Path | None:
+    """The git work tree that a folder, there yet or not, lies in."""
+    return next((each for each in (folder, *folder.parents) if (each / ".git").exists()), None)
+
+
+def _is_ignored(file: Path, tree: Path) -> bool:
+    git = shutil.which("git")
+    if git is None:
+        return False
+    command = [git, "-C", str(tree), "check-ignore", "--quiet", str(file)]
+    return subprocess.run(command, check=False, capture_output=True).returncode == 0  # noqa: S603
 
 
 def write_whole(file: Path, content: bytes) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -529,7 +530,9 @@ class _Run:
         gates = self.config.gates
         if gates.rule != "conformal" or gates.familiar_share == 1.0:
             return None
-        chosen = _of_one_class(self.data.training)[:_MOST_LEARNT]
+        chosen = _of_one_class(self.data.training)
+        # Spread over their order: a manifest may be sorted by class.
+        chosen = chosen[:: max(1, ceil(len(chosen) / _MOST_LEARNT))]
         features = _features(network, chosen, self.config.preprocess.size)
         return fit_feature_space(features, [_label(sample) for sample in chosen])
 

@@ -3,8 +3,6 @@
 import base64
 import csv
 import io
-import shutil
-import subprocess
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,7 +15,7 @@ from jinja2 import Environment, StrictUndefined
 from diascope.audit.findings import Audit
 from diascope.audit.survey import Seen
 from diascope.errors import OutputError
-from diascope.files import check_free, write_whole
+from diascope.files import check_free, check_unversioned, write_whole
 from diascope.labels import INTENDED_USE, ManifestLabel
 
 PAGE = "audit.html"
@@ -76,12 +74,7 @@ def check_output(out: Path, *, overwrite: bool = False) -> None:
         raise OutputError(f"{out}: this is a file; give a folder")
     for name in (PAGE, COPIES, GROUPS, SUSPECTS, UNREADABLE):
         check_free(out / name, overwrite)
-    tree = _work_tree(out.resolve())
-    if tree is not None and not _is_ignored(out.resolve() / PAGE, tree):
-        raise OutputError(
-            f"{out}: lies in the git work tree {tree.name}, which does not ignore it; the page "
-            "holds pictures of people:\ngive a folder outside, or add it to .gitignore first"
-        )
+    check_unversioned(out / PAGE)
 
 
 def write_audit(found: Audit, out: Path, *, overwrite: bool = False) -> Path:
@@ -303,16 +296,3 @@ def _as_csv(rows: Iterable[Sequence[object]]) -> bytes:
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue().encode("utf-8", errors="backslashreplace")
-
-
-def _work_tree(folder: Path) -> Path | None:
-    """The git work tree that a folder, there yet or not, lies in."""
-    return next((each for each in (folder, *folder.parents) if (each / ".git").exists()), None)
-
-
-def _is_ignored(file: Path, tree: Path) -> bool:
-    git = shutil.which("git")
-    if git is None:
-        return False
-    command = [git, "-C", str(tree), "check-ignore", "--quiet", str(file)]
-    return subprocess.run(command, check=False, capture_output=True).returncode == 0  # noqa: S603

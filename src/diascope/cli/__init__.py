@@ -311,7 +311,7 @@ def predict(
 )
 def explain(
     image: Annotated[
-        str, typer.Argument(metavar="IMAGE", help="JPEG, PNG, WebP, TIFF, BMP, GIF or AVIF.")
+        str, typer.Argument(metavar="IMAGE", help="JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF or HEIC.")
     ],
     out: Annotated[
         Path, typer.Option("--out", metavar="FILE", help="The sheet, as .png, .pdf or .svg.")
@@ -703,7 +703,7 @@ def evaluate(
         raise typer.BadParameter("--show-mistakes shows pictures of --data on the page; give both")
     if page:
         from diascope import report
-    evaluation.check_output(out, page=page, overwrite=overwrite)
+    evaluation.check_output(out, page=page, overwrite=overwrite, show_mistakes=show_mistakes)
     plan = evaluation.Plan.read(
         data, sweep, groups=groups, sturdiness=sturdiness, show_mistakes=show_mistakes
     )

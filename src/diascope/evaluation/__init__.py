@@ -38,7 +38,7 @@ from diascope.figures import (
     Sweep,
     UnreadableRow,
 )
-from diascope.files import check_free, write_whole
+from diascope.files import check_free, check_unversioned, write_whole
 from diascope.inference import Device, Predictor
 from diascope.labels import ManifestLabel, Verdict
 from diascope.machine import available_cores
@@ -135,10 +135,10 @@ class Plan:
             ConfigError: the sweep cannot be read.
             OutputError: mistakes are to be shown that may not be passed on.
         """
-        if data is not None and show_mistakes:
-            check_may_show(data)
         tones = None if sweep is None else load_sweep(sweep)
         manifest = None if data is None else read_manifest(data)
+        if manifest is not None and show_mistakes:
+            check_may_show(manifest.path, *(row.file for row in manifest.rows))
         return cls(manifest, tones, groups, sturdiness, show_mistakes)
 
 
@@ -216,14 +216,17 @@ def write_report(
     return out / REPORT
 
 
-def check_output(out: Path, *, page: bool, overwrite: bool) -> None:
-    """Refuse to replace figures unasked, before the work.
+def check_output(out: Path, *, page: bool, overwrite: bool, show_mistakes: bool = False) -> None:
+    """Refuse to replace figures unasked, or to show people where git would, before the work.
 
     Raises:
-        OutputError: as :func:`write_report`.
+        OutputError: as :func:`write_report`, or pictures are to be shown on a page that git would
+            take up.
     """
     for name in (REPORT, PAGE) if page else (REPORT,):
         check_free(out / name, overwrite)
+    if show_mistakes:
+        check_unversioned(out / PAGE)
 
 
 # Parts of a report

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from diascope.bundle import DRAWN
 from diascope.config import DataConfig
 from diascope.dataset import RENDERED_SOURCE, Manifest, ManifestRow, joined_rows, trainable
 from diascope.errors import ImageError
@@ -89,5 +90,10 @@ def with_joined_groups(
 
 
 def data_name(manifest: Manifest) -> str:
-    """Folder, file and first digits of the digest of a manifest; nothing of the machine."""
-    return f"{'/'.join(manifest.path.resolve().parts[-2:])} {manifest.digest[:8]}"
+    """Folder, file and first digits of the digest of a manifest; nothing of the machine.
+
+    Where every picture is drawn, that stands first: such figures hold of no photograph.
+    """
+    drawn = all(row.source == RENDERED_SOURCE for row in manifest.rows)
+    name = f"{'/'.join(manifest.path.resolve().parts[-2:])} {manifest.digest[:8]}"
+    return f"{DRAWN} pictures, {name}" if drawn else name

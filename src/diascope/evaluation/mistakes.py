@@ -43,17 +43,18 @@ def worst_mistakes(judged: Sequence[JudgedRow]) -> tuple[Mistake, ...]:
     )
 
 
-def check_may_show(manifest: Path) -> None:
-    """Refuse pictures that may not be passed on.
+def check_may_show(*files: Path) -> None:
+    """Refuse manifests and pictures that may not be passed on.
 
     Raises:
-        OutputError: the manifest lies below a folder called ``shared``.
+        OutputError: one lies, links followed, below a folder called ``shared``.
     """
-    if NEVER_SHOWN in manifest.resolve().parts:
-        raise OutputError(
-            f"{manifest}: pictures below a folder called {NEVER_SHOWN} are never put into a page;\n"
-            "leave --show-mistakes out: the page then names them"
-        )
+    for file in files:
+        if NEVER_SHOWN in file.resolve().parts:
+            raise OutputError(
+                f"{file}: pictures below a folder called {NEVER_SHOWN} are never put into a page;\n"
+                "leave --show-mistakes out: the page then names them"
+            )
 
 
 def thumbnails(mistakes: Sequence[Mistake], manifest: Manifest) -> dict[str, bytes]:
@@ -63,9 +64,10 @@ def thumbnails(mistakes: Sequence[Mistake], manifest: Manifest) -> dict[str, byt
         OutputError: as :func:`check_may_show`.
         ImageError: a picture can no longer be read.
     """
-    check_may_show(manifest.path)
     file_of = {row.path: row.file for row in manifest.rows}
-    return {each.path: _thumbnail(file_of[each.path]) for each in mistakes}
+    files = {each.path: file_of[each.path] for each in mistakes}
+    check_may_show(manifest.path, *files.values())
+    return {path: _thumbnail(file) for path, file in files.items()}
 
 
 def _thumbnail(file: Path) -> bytes:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from pydantic import BaseModel
 
-from diascope.bundle import Figure
+from diascope.bundle import DRAWN, Figure
 from diascope.figures import (
     LEAST_ROWS,
     ColourAlone,
@@ -130,6 +130,11 @@ def told_of(whole: Evaluation) -> tuple[list[Rows], list[str]]:
             tables.append(sturdiness_table(whole.pictures))
         lines += [*tone_lines(whole.pictures.tones), *colour_lines(whole.pictures.colour_alone)]
         lines += notes(whole.pictures)
+        if whole.learnt_photographs:
+            lines.append(
+                f"this model learnt from {whole.learnt_photographs} photographs: where the "
+                "pictures measured are among them, every figure on them flatters it"
+            )
     if whole.sweep is not None:
         tables += sweep_tables(whole.sweep)
     return tables, lines
@@ -221,7 +226,7 @@ def _part_table(word: str, parts: Iterable[SweepPart]) -> Rows:
 
 def sweep_figures(sweep: Sweep, command: str) -> list[Figure]:
     """What a model card shows of a sweep: the gaps, the lowest tone, each tone."""
-    data = f"drawn tones, {sweep.config['name']}.toml"
+    data = f"{DRAWN} tones, {sweep.config['name']}.toml"
     named = [
         ("auroc_gap_between_tones", data, sweep.auroc_gap),
         ("auroc_gap_by_chance", data, sweep.gap_by_chance),

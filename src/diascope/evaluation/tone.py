@@ -48,7 +48,7 @@ def label_of(row: ManifestRow) -> str:
         if given.lower() in UNLABELLED:
             continue
         word = re.sub(r"^(fst|mst|type|fitzpatrick|monk)[\s_-]*", "", given.lower()).upper()
-        if word.isdigit() and 1 <= int(word) <= len(types):
+        if word.isdecimal() and 1 <= int(word) <= len(types):
             word = types[int(word) - 1]
         if word not in types:
             raise ManifestError(
