@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 
-from diascope.dataset import ManifestRow
+from diascope.dataset import UNKNOWN_TONES, ManifestRow
 from diascope.errors import ManifestError
 from diascope.evaluation.measuring import (
     COLOURED,
@@ -20,9 +21,9 @@ from diascope.figures import LEAST_ROWS, JudgedRow, Measure, ToneScale
 from diascope.metrics import Floats
 
 FITZPATRICK = ("I", "II", "III", "IV", "V", "VI")
+FITZPATRICK_PAIRS = tuple(f"{low}-{high}" for low, high in pairwise(FITZPATRICK))
+"""Two neighbouring types in one label, as DDI gives them."""
 MONK = tuple(str(number) for number in range(1, 11))
-UNLABELLED = ("", "-1", "0", "na", "nan", "none", "unknown")
-"""Words of a tone column, in lower case, that say that there is no label."""
 
 ITA_GROUPS = (
     (55.0, "very light (ITA over 55)"),
@@ -38,25 +39,31 @@ ITA_GROUPS = (
 def label_of(row: ManifestRow) -> str:
     """The skin-tone label of a manifest's row, such as ``Fitzpatrick IV``; empty without one.
 
-    Columns ``fitzpatrick`` (1 to 6, or I to VI) and ``monk`` (1 to 10); the first that is filled.
+    Columns ``fitzpatrick`` (1 to 6, or I to VI; 5-6 is a pair) and ``monk`` (1 to 10); the first
+    that is filled.
 
     Raises:
         ManifestError: a value that is no type of its scale.
     """
-    for scale, types in (("fitzpatrick", FITZPATRICK), ("monk", MONK)):
+    scales = (("fitzpatrick", FITZPATRICK, FITZPATRICK_PAIRS), ("monk", MONK, ()))
+    for scale, types, pairs in scales:
         given = row.extra.get(scale, "").strip()
-        if given.lower() in UNLABELLED:
+        if given.lower() in UNKNOWN_TONES:
             continue
         word = re.sub(r"^(fst|mst|type|fitzpatrick|monk)[\s_-]*", "", given.lower()).upper()
-        if word.isdigit() and 1 <= int(word) <= len(types):
-            word = types[int(word) - 1]
-        if word not in types:
+        word = "-".join(_type(part, types) for part in word.split("-"))
+        if word not in (*types, *pairs):
             raise ManifestError(
                 f"{row.path}: {scale} {given!r} is no type of that scale;\n"
                 f"give {types[0]} to {types[-1]}, or leave it empty"
             )
         return f"{scale.capitalize()} {word}"
     return ""
+
+
+def _type(word: str, types: Sequence[str]) -> str:
+    """A type by its number in the scale; anything else unchanged."""
+    return types[int(word) - 1] if word.isdecimal() and 1 <= int(word) <= len(types) else word
 
 
 def ita_group(degrees: float) -> str:
@@ -66,7 +73,7 @@ def ita_group(degrees: float) -> str:
 
 def tone_scales(judged: Sequence[JudgedRow]) -> tuple[ToneScale, ...]:
     """Figures by each scale that labels rows and, for rows without a label, by estimated ITA."""
-    fitzpatrick = [f"Fitzpatrick {each}" for each in FITZPATRICK]
+    fitzpatrick = [f"Fitzpatrick {each}" for each in (*FITZPATRICK, *FITZPATRICK_PAIRS)]
     monk = [f"Monk {each}" for each in MONK]
     bare = [row for row in judged if not row.tone]
     found = (
