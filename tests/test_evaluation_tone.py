@@ -7,7 +7,7 @@ from test_evaluation import BROWN, RED, judged
 
 from diascope.dataset import ManifestRow
 from diascope.errors import ManifestError
-from diascope.evaluation.tone import auroc_gap, ita_group, label_of, tone_scales
+from diascope.evaluation.tone import auroc_gap, label_of, tone_scales
 from diascope.figures import MeasureName
 from diascope.labels import Verdict
 
@@ -44,15 +44,6 @@ def test_a_label_is_read_from_its_column(columns, label):
 def test_a_label_that_is_none_is_never_passed_over(columns):
     with pytest.raises(ManifestError, match=r"1\.png: .* no type of that scale"):
         label_of(replace(ROW, extra=columns))
-
-
-@pytest.mark.parametrize(
-    ("degrees", "name"),
-    [(60, "very light"), (55, "light"), (41, "intermediate"), (28, "tan"), (10, "brown"),
-     (-30, "dark"), (-89, "dark")],
-)  # fmt: skip
-def test_typology_angles_fall_into_chardon_s_groups(degrees, name):
-    assert ita_group(degrees).startswith(f"{name} (ITA")
 
 
 def rows_of(tone, ita, brown, n=40):

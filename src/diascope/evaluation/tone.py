@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from diascope.colour import ITA_GROUPS, ita_group
 from diascope.dataset import UNKNOWN_TONES, ManifestRow
 from diascope.errors import ManifestError
 from diascope.evaluation.measuring import (
@@ -24,16 +25,6 @@ FITZPATRICK = ("I", "II", "III", "IV", "V", "VI")
 FITZPATRICK_PAIRS = tuple(f"{low}-{high}" for low, high in pairwise(FITZPATRICK))
 """Two neighbouring types in one label, as DDI gives them."""
 MONK = tuple(str(number) for number in range(1, 11))
-
-ITA_GROUPS = (
-    (55.0, "very light (ITA over 55)"),
-    (41.0, "light (ITA 41 to 55)"),
-    (28.0, "intermediate (ITA 28 to 41)"),
-    (10.0, "tan (ITA 10 to 28)"),
-    (-30.0, "brown (ITA -30 to 10)"),
-    (-np.inf, "dark (ITA under -30)"),
-)
-"""Lower bounds in degrees and names (Chardon et al., Int J Cosmet Sci 1991;13:191)."""
 
 
 def label_of(row: ManifestRow) -> str:
@@ -64,11 +55,6 @@ def label_of(row: ManifestRow) -> str:
 def _type(word: str, types: Sequence[str]) -> str:
     """A type by its number in the scale; anything else unchanged."""
     return types[int(word) - 1] if word.isdecimal() and 1 <= int(word) <= len(types) else word
-
-
-def ita_group(degrees: float) -> str:
-    """Name of the tone group of a typology angle."""
-    return next(name for low, name in ITA_GROUPS if degrees > low)
 
 
 def tone_scales(judged: Sequence[JudgedRow]) -> tuple[ToneScale, ...]:
