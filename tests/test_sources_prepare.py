@@ -215,6 +215,24 @@ def test_equal_bytes_under_two_names_join_the_groups(tmp_path, pictures):
     assert "mine.csv line 6" in report["faults"][1]["detail"]
 
 
+def test_who_loses_a_picture_stays_with_its_twin(tmp_path, pictures):
+    """Ben's a.jpg goes, as it is Ann's; his other one, in a group of its own, must not part."""
+    folder = tmp_path / "erythematous"
+    put(pictures / "0.jpg", folder / "a.jpg", folder / "b.jpg")
+    put(pictures / "1.jpg", folder / "c.jpg")
+    columns = ["path", "mark_type", "patient_id", "group_id"]
+    rows = [("a", "ann", "1"), ("b", "ben", "2"), ("c", "ben", "3")]
+    cells = [(f"erythematous/{name}.jpg", "erythematous", *rest) for name, *rest in rows]
+    table = tmp_path / "mine.csv"
+    write_table(table, columns, *[dict(zip(columns, row, strict=True)) for row in cells])
+    made("folders", table, tmp_path / "m.csv")
+    lines = lines_of(tmp_path / "m.csv")
+    assert [(line["patient_id"], line["group_id"]) for line in lines] == [
+        ("folders/ann", "folders/1"),
+        ("folders/ben", "folders/1"),
+    ]
+
+
 def test_a_second_row_of_an_id_goes_and_both_where_they_differ(tmp_path):
     rows = [f17k_row(0, "acne"), f17k_row(0, "acne"), f17k_row(1, "acne"), f17k_row(1, "rosacea")]
     write_table(tmp_path / "fitzpatrick17k.csv", F17K, *rows, f17k_row(2, "rosacea"))

@@ -398,10 +398,15 @@ def _each_once(entries: Sequence[_Entry], counts: _Counts) -> list[_Entry]:
 
 
 def _joined(entries: Sequence[_Entry], same: dict[str, list[int]]) -> list[str]:
-    """Group of each entry, joined over equal pictures, named as its first member names it."""
+    """Group of each entry, joined over equal pictures, named as its first member names it.
+
+    Patients are joined here too: of one whose picture goes, the others must stay with its twin.
+    """
     pairs = [(places[0], other) for places in same.values() for other in places[1:]]
-    own = [entry.judged.row.group_id for entry in entries]
-    joined = join_groups([str(place) for place in range(len(entries))], pairs, own)
+    rows = [entry.judged.row for entry in entries]
+    own = [row.group_id for row in rows]
+    persons = [f"{row.source}\n{row.patient_id}" if row.patient_id else "" for row in rows]
+    joined = join_groups([str(place) for place in range(len(entries))], pairs, own, persons)
     names: dict[str, str] = {}
     for key, name in zip(joined, own, strict=True):
         names[key] = names.get(key) or name
