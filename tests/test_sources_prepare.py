@@ -144,6 +144,13 @@ def test_every_picture_is_written_or_counted(scin):
     assert kept == len(lines)
     assert kept + dropped == report["pictures"]
     assert report["mark_types"][EXCLUDED]["pictures"] == dropped
+    # A case stays while one of its pictures does; each that goes has one reason.
+    cases = {line["group_id"] for line in lines}
+    rows = sum(n["rows"] for kind, n in report["mark_types"].items() if kind != EXCLUDED)
+    assert rows == len(cases) == 4
+    assert sum(n["rows"] for n in report["dropped"].values()) == 7
+    for counted in ("conditions", "fitzpatrick"):
+        assert sum(sum(each.values()) for each in report[counted].values()) == 11
 
 
 def test_every_fault_is_named_with_file_and_row(scin):
@@ -260,9 +267,11 @@ def test_pictures_left_out_are_counted_where_every_row_counts(tmp_path, pictures
     put(pictures / "0.jpg", *(tmp_path / "other" / f"{n}.jpg" for n in range(3)))
     report = made("folders", tmp_path, tmp_path / "m.csv")
     assert report["mark_types"] == {
-        "other": {"rows": 3, "pictures": 1},
-        EXCLUDED: {"rows": 0, "pictures": 2},
+        "other": {"rows": 1, "pictures": 1},
+        EXCLUDED: {"rows": 2, "pictures": 2},
     }
+    assert report["dropped"] == {"same_picture": {"rows": 2, "pictures": 2}}
+    assert report["conditions"] == {"other": {"other": 1}, EXCLUDED: {"other": 2}}
 
 
 def test_pictures_in_several_folders_are_found_by_name(tmp_path, pictures):
