@@ -327,6 +327,10 @@ def test_the_command_audits(folder, tmp_path):
     assert "1 copies under two labels" in result.output
     assert "2.jpg is erythematous, copy2.jpg is hyperpigmented" in result.output
     assert (out / PAGE).is_file()
+    assert "likely label errors: suspicions" in result.output
+    words[2:] = [tmp_path / "few", "--model", "rendered", "--folds", 60, "--no-copies"]
+    result = CliRunner().invoke(app, ["data", "audit", *map(str, words)])
+    assert "label errors not looked for" in result.output
 
 
 def test_the_command_splits_or_says_why_not(folder):

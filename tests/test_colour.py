@@ -9,6 +9,7 @@ from diascope.colour import (
     OPTICAL_DENSITY_OFFSET,
     erythema_index,
     ita_degrees,
+    ita_group,
     linear_to_srgb,
     melanin_index,
     optical_density,
@@ -192,3 +193,12 @@ def test_inputs_stay_as_they_were():
     optical_density(pixels)
     np.testing.assert_array_equal(pixels, np.arange(30, dtype=np.uint8).reshape(10, 3))
     np.testing.assert_array_equal(floats, pixels / 255.0)
+
+
+@pytest.mark.parametrize(
+    ("degrees", "name"),
+    [(60, "very light"), (55, "light"), (41, "intermediate"), (28, "tan"), (10, "brown"),
+     (-30, "dark"), (-89, "dark")],
+)  # fmt: skip
+def test_typology_angles_fall_into_chardon_s_groups(degrees, name):
+    assert ita_group(degrees).startswith(f"{name} (ITA")

@@ -249,7 +249,13 @@ def test_copies_and_known_groups_join_rows(tmp_path):
     assert [each.group_id for each in rows] == ["a.png", "b.png", "c.png", "copy.jpg"]
 
 
-@pytest.mark.parametrize("content", [None, b"path\na.png\n", b"\xff\xfe\xff", b'path,group_id\n"a'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(None, b"path\na.png\n", b"\xff\xfe\xff", b'path,group_id\n"a'),
+        *(b"path,group_id\na.png\n", b"group_id,path\nx\n"),
+    ],
+)
 def test_known_groups_that_cannot_be_read_are_refused(tmp_path, content):
     if content is not None:
         (tmp_path / "known.csv").write_bytes(content)
@@ -493,7 +499,8 @@ def test_known_groups_match_however_a_path_is_written(tmp_path):
         Image.new("RGB", (40, 40)).save(tmp_path / f"{name}.png")
     rows = "./a.png,neither,,s,g\nb.png,neither,,s,h\n"
     (tmp_path / "m.csv").write_text("path,mark_type,condition,source,group_id\n" + rows)
-    (tmp_path / "known.csv").write_text("path,group_id\na.png,p\n./b.png,p\n")
+    # A spreadsheet begins its CSV with a byte order mark.
+    (tmp_path / "known.csv").write_text("path,group_id\na.png,p\n./b.png,p\n", "utf-8-sig")
     config = DataConfig(groups="known.csv", join_copies=False)
     joined = joined_rows(read_manifest(tmp_path / "m.csv").rows, config, config_folder=tmp_path)
     assert len({row.group_id for row in joined}) == 1

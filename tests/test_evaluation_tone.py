@@ -7,7 +7,7 @@ from test_evaluation import BROWN, RED, judged
 
 from diascope.dataset import ManifestRow
 from diascope.errors import ManifestError
-from diascope.evaluation.tone import auroc_gap, ita_group, label_of, tone_scales
+from diascope.evaluation.tone import auroc_gap, label_of, tone_scales
 from diascope.figures import MeasureName
 from diascope.labels import Verdict
 
@@ -23,6 +23,8 @@ ROW = ManifestRow("1", "1.png", Path("1.png"), RED, "", "", "1", None, {})
         ({"fitzpatrick": "4"}, "Fitzpatrick IV"),
         ({"fitzpatrick": "vi"}, "Fitzpatrick VI"),
         ({"fitzpatrick": "FST_2"}, "Fitzpatrick II"),
+        ({"fitzpatrick": "5-6"}, "Fitzpatrick V-VI"),
+        ({"fitzpatrick": "I-II"}, "Fitzpatrick I-II"),
         ({"monk": "10"}, "Monk 10"),
         ({"fitzpatrick": "unknown", "monk": "3"}, "Monk 3"),
         ({"fitzpatrick": "1", "monk": "3"}, "Fitzpatrick I"),
@@ -34,20 +36,14 @@ def test_a_label_is_read_from_its_column(columns, label):
 
 @pytest.mark.parametrize(
     "columns",
-    [{"fitzpatrick": "7"}, {"monk": "11"}, {"monk": "dark"}, {"monk": "3\N{SUPERSCRIPT TWO}"}],
+    [
+        *({"fitzpatrick": given} for given in ("7", "2-4", "6-5", "5-")),
+        *({"monk": given} for given in ("11", "dark", "1-2", "3\N{SUPERSCRIPT TWO}")),
+    ],
 )
 def test_a_label_that_is_none_is_never_passed_over(columns):
     with pytest.raises(ManifestError, match=r"1\.png: .* no type of that scale"):
         label_of(replace(ROW, extra=columns))
-
-
-@pytest.mark.parametrize(
-    ("degrees", "name"),
-    [(60, "very light"), (55, "light"), (41, "intermediate"), (28, "tan"), (10, "brown"),
-     (-30, "dark"), (-89, "dark")],
-)  # fmt: skip
-def test_typology_angles_fall_into_chardon_s_groups(degrees, name):
-    assert ita_group(degrees).startswith(f"{name} (ITA")
 
 
 def rows_of(tone, ita, brown, n=40):
@@ -90,3 +86,12 @@ def test_labelled_rows_go_by_label_and_the_others_by_estimate():
 def test_a_tone_with_few_rows_says_so():
     (scale,) = tone_scales(rows_of("", 60, [0.8], n=10))
     assert scale.groups[0].measures[MeasureName.AUROC].note.startswith("insufficient data")
+
+
+def test_a_pair_of_types_is_a_group_of_its_own():
+    rows = rows_of("Fitzpatrick V-VI", 10, [0.8]) + rows_of("Fitzpatrick II", 60, [0.8])
+    (scale,) = tone_scales(rows)
+    assert [(each.name, each.n) for each in scale.groups] == [
+        ("Fitzpatrick II", 40),
+        ("Fitzpatrick V-VI", 40),
+    ]

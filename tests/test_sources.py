@@ -304,6 +304,8 @@ def test_own_table(tmp_path, kind):
         | {"bottom": "40"},
         {"path": "b.jpg", "mark_type": "mixed", "fitzpatrick": "-1"},
         {"path": "c.jpg"},
+        {"path": "d.jpg", "label": "x", "source": "ward", "patient_id": "7", "fitzpatrick": "IV"},
+        {"path": "e.jpg", "label": "x", "patient_id": "7", "fitzpatrick": "6-2"},
     ]
     write_table(tmp_path / "mine.csv", columns.split(","), *rows)
     if kind == "parquet":
@@ -311,9 +313,11 @@ def test_own_table(tmp_path, kind):
         import pyarrow.parquet
 
         pyarrow.parquet.write_table(pyarrow.csv.read_csv(tmp_path / "mine.csv"), path)
-    one, two, three = rows_of("folders", path)
+    one, two, three, *more = rows_of("folders", path)
+    # Another source's patient 7 is somebody else.
+    assert [(row.group_id, row.fitzpatrick) for row in more] == [("ward/7", "4"), ("7", "")]
     assert (one.labels, one.mark_type) == ((("my rash", 1.0),), None)
-    assert (one.source, one.patient_id, one.group_id) == ("clinic", "7", "7")
+    assert (one.source, one.patient_id, one.group_id) == ("clinic", "7", "clinic/7")
     assert (one.fitzpatrick, one.monk, one.box) == ("3-4", "", (1.5, 2.0, 30.0, 40.0))
     assert (two.mark_type, two.fitzpatrick, two.box) == (ManifestLabel.MIXED, "", None)
     assert three.drop is Drop.NO_LABEL

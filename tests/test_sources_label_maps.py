@@ -80,6 +80,19 @@ def test_what_must_be_declined_is_never_red_or_brown(repo_root, name):
             assert kind in (OTHER, EXCLUDED) or vascular, label
 
 
+def test_maps_agree_on_a_condition_of_several_sets(repo_root):
+    """Names that differ in case, dashes or a plural are one condition."""
+    said = {}
+    for name in NAMES:
+        for label in labels_of(repo_root, name) if name != "skincon" else ():
+            decision = shipped_map(name).get(label)
+            words = label.lower().replace("'", "").replace("_", " ").replace("-", " ").rstrip("s")
+            reasons = said.setdefault(words, {})
+            reasons[name] = (decision.mark_type, decision.reason, decision.certain)
+    assert sum(len(each) > 1 for each in said.values()) > 100
+    assert {words: each for words, each in said.items() if len(set(each.values())) > 1} == {}
+
+
 def test_causes_are_no_labels(repo_root):
     """A mark type is an appearance: no map names PIE, and no reason names a cause."""
     for name in NAMES:
@@ -243,6 +256,15 @@ def test_a_condition_is_held_against_what_was_seen(label, concepts, kind):
     decision = decide(row, MAP, min_weight=0.5, concepts=shipped_map("skincon"))
     assert decision.mark_type == kind
     assert decision.condition == label
+
+
+@pytest.mark.parametrize(("seen", "kind"), [("Patch", RED), ("Pustule", EXCLUDED)])
+def test_a_colour_beside_what_must_be_declined_is_not_sure(seen, kind):
+    """Rosacea with pustules is red, but no picture of redness alone."""
+    row = SourceRow("t", "1", labels=(("red", 1.0),), concepts=("Erythema", seen))
+    concepts = shipped_map("skincon")
+    assert decide(row, MAP, min_weight=0.5, concepts=concepts).mark_type == RED
+    assert decide(row, MAP, min_weight=0.5, concepts=concepts, only_sure=True).mark_type == kind
 
 
 def test_nobody_looked_is_not_nothing_seen():

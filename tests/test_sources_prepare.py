@@ -144,6 +144,13 @@ def test_every_picture_is_written_or_counted(scin):
     assert kept == len(lines)
     assert kept + dropped == report["pictures"]
     assert report["mark_types"][EXCLUDED]["pictures"] == dropped
+    # A case stays while one of its pictures does; each that goes has one reason.
+    cases = {line["group_id"] for line in lines}
+    rows = sum(n["rows"] for kind, n in report["mark_types"].items() if kind != EXCLUDED)
+    assert rows == len(cases) == 4
+    assert sum(n["rows"] for n in report["dropped"].values()) == 7
+    for counted in ("conditions", "fitzpatrick"):
+        assert sum(sum(each.values()) for each in report[counted].values()) == 11
 
 
 def test_every_fault_is_named_with_file_and_row(scin):
@@ -215,6 +222,24 @@ def test_equal_bytes_under_two_names_join_the_groups(tmp_path, pictures):
     assert "mine.csv line 6" in report["faults"][1]["detail"]
 
 
+def test_who_loses_a_picture_stays_with_its_twin(tmp_path, pictures):
+    """Ben's a.jpg goes, as it is Ann's; his other one, in a group of its own, must not part."""
+    folder = tmp_path / "erythematous"
+    put(pictures / "0.jpg", folder / "a.jpg", folder / "b.jpg")
+    put(pictures / "1.jpg", folder / "c.jpg")
+    columns = ["path", "mark_type", "patient_id", "group_id"]
+    rows = [("a", "ann", "1"), ("b", "ben", "2"), ("c", "ben", "3")]
+    cells = [(f"erythematous/{name}.jpg", "erythematous", *rest) for name, *rest in rows]
+    table = tmp_path / "mine.csv"
+    write_table(table, columns, *[dict(zip(columns, row, strict=True)) for row in cells])
+    made("folders", table, tmp_path / "m.csv")
+    lines = lines_of(tmp_path / "m.csv")
+    assert [(line["patient_id"], line["group_id"]) for line in lines] == [
+        ("folders/ann", "folders/1"),
+        ("folders/ben", "folders/1"),
+    ]
+
+
 def test_a_second_row_of_an_id_goes_and_both_where_they_differ(tmp_path):
     rows = [f17k_row(0, "acne"), f17k_row(0, "acne"), f17k_row(1, "acne"), f17k_row(1, "rosacea")]
     write_table(tmp_path / "fitzpatrick17k.csv", F17K, *rows, f17k_row(2, "rosacea"))
@@ -242,9 +267,11 @@ def test_pictures_left_out_are_counted_where_every_row_counts(tmp_path, pictures
     put(pictures / "0.jpg", *(tmp_path / "other" / f"{n}.jpg" for n in range(3)))
     report = made("folders", tmp_path, tmp_path / "m.csv")
     assert report["mark_types"] == {
-        "other": {"rows": 3, "pictures": 1},
-        EXCLUDED: {"rows": 0, "pictures": 2},
+        "other": {"rows": 1, "pictures": 1},
+        EXCLUDED: {"rows": 2, "pictures": 2},
     }
+    assert report["dropped"] == {"same_picture": {"rows": 2, "pictures": 2}}
+    assert report["conditions"] == {"other": {"other": 1}, EXCLUDED: {"other": 2}}
 
 
 def test_pictures_in_several_folders_are_found_by_name(tmp_path, pictures):

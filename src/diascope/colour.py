@@ -92,6 +92,22 @@ def ita_degrees(lab: npt.ArrayLike) -> Floats:
     return np.asarray(np.degrees(np.arctan2(values[..., 0] - 50.0, np.abs(values[..., 2]))))
 
 
+ITA_GROUPS = (
+    (55.0, "very light (ITA over 55)"),
+    (41.0, "light (ITA 41 to 55)"),
+    (28.0, "intermediate (ITA 28 to 41)"),
+    (10.0, "tan (ITA 10 to 28)"),
+    (-30.0, "brown (ITA -30 to 10)"),
+    (-np.inf, "dark (ITA under -30)"),
+)
+"""Lower bounds in degrees and names (Chardon et al., Int J Cosmet Sci 1991;13:191)."""
+
+
+def ita_group(degrees: float) -> str:
+    """Name of the tone group of a typology angle."""
+    return next(name for low, name in ITA_GROUPS if degrees > low)
+
+
 def erythema_index(srgb: npt.ArrayLike) -> Floats:
     """Erythema index 100 x (OD green - OD red), last axis dropped: high is red.
 

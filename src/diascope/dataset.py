@@ -35,7 +35,8 @@ SPLIT_COLUMN = "split"
 COPY_SIDE = 192
 """Copies are looked for on pictures of this shorter side, in pixels."""
 
-_UNKNOWN_TONES = ("", "-1", "0", "na", "nan", "none", "unknown")
+UNKNOWN_TONES = ("", "-1", "0", "na", "nan", "none", "unknown")
+"""Words of a tone column, in lower case, that say that there is no label."""
 _NAMED = 5  # rows of one fault that an error names
 
 
@@ -68,7 +69,7 @@ class ManifestRow:
         """Skin tone as the manifest says: Fitzpatrick, else Monk; empty where it does not."""
         for scale in ("fitzpatrick", "monk"):
             tone = self.extra.get(scale, "")
-            if tone.lower() not in _UNKNOWN_TONES:
+            if tone.lower() not in UNKNOWN_TONES:
                 return f"{scale} {tone}"
         return ""
 
@@ -282,9 +283,14 @@ def known_groups(name: str | None, folder: Path | None = None) -> dict[str, str]
         return {}
     path = (folder or Path()) / name
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            known = {}
             table = csv.DictReader(file, strict=True)
-            return {os.path.normpath(row["path"]): row["group_id"] for row in table}
+            for row in table:
+                if None in (row["path"], row["group_id"]):
+                    raise csv.Error(f"line {table.line_num} has too few fields")
+                known[os.path.normpath(row["path"])] = row["group_id"]
+            return known
     except (OSError, UnicodeDecodeError, KeyError, csv.Error) as error:
         raise ManifestError(
             f"{path}: not readable as known groups (columns path, group_id): {error}"

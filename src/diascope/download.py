@@ -32,6 +32,8 @@ from diascope.progress import Track, silent
 _AGENT = "diascope (research software)"
 _CHUNK = 1 << 16
 _REDIRECTS = 5
+_STEPS = {("http", "http"), ("http", "https"), ("https", "https")}
+"""Schemes that a redirect may lead from and to."""
 _BUSY = {408, 425, 429, 500, 502, 503, 504}
 """Statuses that may pass; every other one above 299 ends a file."""
 
@@ -202,7 +204,7 @@ class _Worker:
         self._name(part, tag, file, is_all=_says_its_length(response))
 
     def _answer(self, address: str, headers: dict[str, str]) -> BaseHTTPResponse:
-        """Follow redirects, within one scheme, to something that is neither refused nor busy."""
+        """Follow redirects, never from https down, to what is neither refused nor busy."""
         for _ in range(_REDIRECTS + 1):
             response = self._ask(address, headers)
             if response.status < 300 or response.status == 416:
@@ -212,8 +214,8 @@ class _Worker:
             if not (300 <= response.status < 400 and location):
                 _refuse(response)
             target = urljoin(address, location)
-            if urlsplit(target).scheme != urlsplit(address).scheme:
-                raise _FinalError(f"redirected to another scheme: {target[:200]}")
+            if (urlsplit(address).scheme, urlsplit(target).scheme) not in _STEPS:
+                raise _FinalError(f"redirected to another scheme, not followed: {target[:200]}")
             address = target
         raise _FinalError(f"more than {_REDIRECTS} redirects")
 

@@ -14,6 +14,7 @@ from jinja2 import Environment, StrictUndefined
 
 from diascope.audit.findings import Audit
 from diascope.audit.survey import Seen
+from diascope.colour import ITA_GROUPS, ita_group
 from diascope.errors import OutputError
 from diascope.files import check_free, check_unversioned, write_whole
 from diascope.labels import INTENDED_USE, ManifestLabel
@@ -34,15 +35,6 @@ SUSPECTS_SHOWN = 24
 SHEET_SHOWN = 18
 
 _ITA_BIN, _ITA_LOW, _ITA_HIGH = 10, -90, 90
-_ITA_NAMES = (
-    (55.0, "very light"),
-    (41.0, "light"),
-    (28.0, "intermediate"),
-    (10.0, "tan"),
-    (-30.0, "brown"),
-    (-np.inf, "dark"),
-)
-"""Lower bounds in degrees (Chardon et al., Int J Cosmet Sci 1991;13:191)."""
 _ESTIMATED = "≈ "
 
 
@@ -155,14 +147,13 @@ def _labels(found: Audit) -> list[str]:
 def _tone(seen: Seen) -> str:
     if seen.row.tone:
         return seen.row.tone
-    name = next(name for bound, name in _ITA_NAMES if seen.ita_degrees > bound)
-    return f"{_ESTIMATED}{name}"
+    return f"{_ESTIMATED}{ita_group(seen.ita_degrees)}"
 
 
 def _counts(found: Audit) -> list[tuple[str, str, list[int]]]:
     """Source, tone, and pictures of each label; the first row of a source is its total."""
     labels = _labels(found)
-    order = {name: number for number, (_, name) in enumerate(_ITA_NAMES)}
+    order = {name: number for number, (_, name) in enumerate(ITA_GROUPS)}
     cells = Counter(
         (seen.row.source, _tone(seen), seen.row.mark_type.value) for seen in found.survey.seen
     )

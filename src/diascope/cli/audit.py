@@ -21,8 +21,8 @@ _Manifest = Annotated[
     Path,
     typer.Argument(
         metavar="MANIFEST",
-        help="CSV with path, mark_type, condition, source, group_id and, where known, patient_id, "
-        "fitzpatrick, monk.",
+        help="CSV or Parquet with path, mark_type, condition, source, group_id and, where known, "
+        "patient_id, fitzpatrick, monk.",
     ),
 ]
 _Groups = Annotated[
@@ -182,5 +182,10 @@ def _audit_lines(found: "Audit") -> list[str]:
         ),
     ]
     if found.suspects is not None:
-        lines.append(f"{len(found.suspects)} likely label errors")
+        lines.append(f"{len(found.suspects)} likely label errors: suspicions, look at each")
+    elif found.folds:
+        lines.append(
+            "likely label errors not looked for: that takes two labels with a group for each of "
+            f"{found.folds} folds; try fewer with --folds"
+        )
     return lines

@@ -213,8 +213,8 @@ def prepare(
 ) -> None:
     """Write one manifest of a data set, ready for diascope train --data.
 
-    Every picture is decoded once. Whatever is left out is counted by reason, and named with its
-    file and row in NAME.report.json beside the manifest.
+    Every picture is decoded once. Whatever is left out is counted by reason; each fault is named
+    with its file and row in NAME.report.json beside the manifest.
     """
     from diascope.sources import source_named
     from diascope.sources.prepare import prepare as prepare_set
@@ -230,7 +230,7 @@ def prepare(
             track=track,
         )
     _print_report(report)
-    say(f"{out}: written; what was left out, by row, is in {report_file(out)}")
+    say(f"{out}: written; what was left out, and each fault by row, is in {report_file(out)}")
 
 
 def _print_report(report: dict[str, Any]) -> None:

@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 
-from diascope.dataset import ManifestRow
+from diascope.colour import ITA_GROUPS, ita_group
+from diascope.dataset import UNKNOWN_TONES, ManifestRow
 from diascope.errors import ManifestError
 from diascope.evaluation.measuring import (
     COLOURED,
@@ -20,37 +22,28 @@ from diascope.figures import LEAST_ROWS, JudgedRow, Measure, ToneScale
 from diascope.metrics import Floats
 
 FITZPATRICK = ("I", "II", "III", "IV", "V", "VI")
+FITZPATRICK_PAIRS = tuple(f"{low}-{high}" for low, high in pairwise(FITZPATRICK))
+"""Two neighbouring types in one label, as DDI gives them."""
 MONK = tuple(str(number) for number in range(1, 11))
-UNLABELLED = ("", "-1", "0", "na", "nan", "none", "unknown")
-"""Words of a tone column, in lower case, that say that there is no label."""
-
-ITA_GROUPS = (
-    (55.0, "very light (ITA over 55)"),
-    (41.0, "light (ITA 41 to 55)"),
-    (28.0, "intermediate (ITA 28 to 41)"),
-    (10.0, "tan (ITA 10 to 28)"),
-    (-30.0, "brown (ITA -30 to 10)"),
-    (-np.inf, "dark (ITA under -30)"),
-)
-"""Lower bounds in degrees and names (Chardon et al., Int J Cosmet Sci 1991;13:191)."""
 
 
 def label_of(row: ManifestRow) -> str:
     """The skin-tone label of a manifest's row, such as ``Fitzpatrick IV``; empty without one.
 
-    Columns ``fitzpatrick`` (1 to 6, or I to VI) and ``monk`` (1 to 10); the first that is filled.
+    Columns ``fitzpatrick`` (1 to 6, or I to VI; 5-6 is a pair) and ``monk`` (1 to 10); the first
+    that is filled.
 
     Raises:
         ManifestError: a value that is no type of its scale.
     """
-    for scale, types in (("fitzpatrick", FITZPATRICK), ("monk", MONK)):
+    scales = (("fitzpatrick", FITZPATRICK, FITZPATRICK_PAIRS), ("monk", MONK, ()))
+    for scale, types, pairs in scales:
         given = row.extra.get(scale, "").strip()
-        if given.lower() in UNLABELLED:
+        if given.lower() in UNKNOWN_TONES:
             continue
         word = re.sub(r"^(fst|mst|type|fitzpatrick|monk)[\s_-]*", "", given.lower()).upper()
-        if word.isdecimal() and 1 <= int(word) <= len(types):
-            word = types[int(word) - 1]
-        if word not in types:
+        word = "-".join(_type(part, types) for part in word.split("-"))
+        if word not in (*types, *pairs):
             raise ManifestError(
                 f"{row.path}: {scale} {given!r} is no type of that scale;\n"
                 f"give {types[0]} to {types[-1]}, or leave it empty"
@@ -59,14 +52,14 @@ def label_of(row: ManifestRow) -> str:
     return ""
 
 
-def ita_group(degrees: float) -> str:
-    """Name of the tone group of a typology angle."""
-    return next(name for low, name in ITA_GROUPS if degrees > low)
+def _type(word: str, types: Sequence[str]) -> str:
+    """A type by its number in the scale; anything else unchanged."""
+    return types[int(word) - 1] if word.isdecimal() and 1 <= int(word) <= len(types) else word
 
 
 def tone_scales(judged: Sequence[JudgedRow]) -> tuple[ToneScale, ...]:
     """Figures by each scale that labels rows and, for rows without a label, by estimated ITA."""
-    fitzpatrick = [f"Fitzpatrick {each}" for each in FITZPATRICK]
+    fitzpatrick = [f"Fitzpatrick {each}" for each in (*FITZPATRICK, *FITZPATRICK_PAIRS)]
     monk = [f"Monk {each}" for each in MONK]
     bare = [row for row in judged if not row.tone]
     found = (

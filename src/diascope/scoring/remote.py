@@ -29,8 +29,7 @@ _PACKAGES = {
 }
 _MANIFEST_BYTES = 2**32
 _SECRET = re.compile(
-    "signature|credential|token|secret|password|key"
-    "|^(sig|auth|authorization|passwd|pwd|jwt|hmac)$",
+    "signature|credential|token|secret|password|key|^(sig|auth|authorization|passwd|pwd|jwt|hmac)$",
     re.IGNORECASE,
 )
 _ADDRESS = re.compile("[A-Za-z][A-Za-z0-9+.-]+://")

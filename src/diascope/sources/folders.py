@@ -1,7 +1,6 @@
 """Pictures of your own: folders named after labels, or a table that lists them."""
 
 import math
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -13,6 +12,8 @@ from diascope.sources.source import Access, Drop, Source, SourceRow
 from diascope.sources.tables import Cells, picture_files, read_table, whole_number
 
 _TABLES = (".csv", ".parquet")
+_PAIRS = ("1-2", "2-3", "3-4", "4-5", "5-6")
+_ROMAN = {"I": 1, "II": 2, "III": 3, "IV": 4, "V": 5, "VI": 6}
 _EDGES = ("left", "top", "right", "bottom")
 
 
@@ -36,17 +37,19 @@ def _folders(root: Path) -> Iterator[SourceRow]:
 
 def _table(path: Path) -> Iterator[SourceRow]:
     for where, cells in read_table(path, ("path",)):
+        patient, source = cells.get("patient_id", ""), cells.get("source", "")
         label = cells.get("mark_type") or cells.get("label") or cells.get("condition") or ""
         row = SourceRow(
             where,
             cells.get("id") or cells["path"],
             pictures=(cells["path"],) if cells["path"] else (),
-            patient_id=cells.get("patient_id", ""),
-            group_id=cells.get("group_id", "") or cells.get("patient_id", ""),
+            patient_id=patient,
+            # Each source may number its patients from 1.
+            group_id=cells.get("group_id", "") or (patient and f"{source}/{patient}".lstrip("/")),
             fitzpatrick=_tone(cells.get("fitzpatrick", "")),
             monk=whole_number(cells.get("monk", ""), 1, 10),
             box=_box(cells, where),
-            source=cells.get("source", ""),
+            source=source,
             licence=cells.get("licence", ""),
             drop=None if label else Drop.NO_LABEL,
         )
@@ -63,8 +66,10 @@ def _stated(row: SourceRow, label: str, condition: str = "") -> SourceRow:
 
 
 def _tone(text: str) -> str:
-    """A Fitzpatrick type, or a pair of neighbours as DDI has them."""
-    return text if re.fullmatch("[1-6]-[1-6]", text) else whole_number(text, 1, 6)
+    """A Fitzpatrick type, in Roman numerals too, or a pair of neighbours as DDI has them."""
+    if text in _PAIRS:
+        return text
+    return whole_number(str(_ROMAN.get(text.upper(), text)), 1, 6)
 
 
 def _box(cells: Cells, where: str) -> Box | None:

@@ -216,9 +216,8 @@ def _seen(decision: Decision, concepts: Sequence[Decision]) -> Decision:
     if decision.mark_type in (ManifestLabel.OTHER, ManifestLabel.NEITHER):
         return decision
     is_open = decision.mark_type == EXCLUDED
-    if is_open and (
-        decision.reason != "ambiguous" or any(c.mark_type == ManifestLabel.OTHER for c in concepts)
-    ):
+    is_flat = all(concept.mark_type != ManifestLabel.OTHER for concept in concepts)
+    if is_open and not (decision.reason == "ambiguous" and is_flat):
         return decision
     colours = {c.mark_type for c in concepts if c.mark_type in _COLOURS}
     if not colours:
@@ -227,7 +226,7 @@ def _seen(decision: Decision, concepts: Sequence[Decision]) -> Decision:
     opposite = {ManifestLabel.ERYTHEMATOUS, ManifestLabel.HYPERPIGMENTED}
     if {decision.mark_type, colour} == opposite:
         return _excluded(decision, "ambiguous")
-    return Decision(colour, decision.condition, next(iter(REASONS[colour])), certain=True)
+    return Decision(colour, decision.condition, next(iter(REASONS[colour])), certain=is_flat)
 
 
 def _excluded(decision: Decision, reason: str) -> Decision:

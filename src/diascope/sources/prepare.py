@@ -229,6 +229,7 @@ class _Counts:
         self.dropped_rows: Counter[str] = Counter()
         self.dropped_pictures: Counter[str] = Counter()
         self.faults: list[dict[str, str]] = []
+        self._first_fault: dict[str, Drop] = {}  # where a row stands -> of its pictures
 
     def take(self, judged: Judged) -> None:
         """Count a row by its decision, with the pictures its table names."""
@@ -248,12 +249,22 @@ class _Counts:
         self.pictures[judged.decision.mark_type] -= 1
         self.pictures[EXCLUDED] += 1
         self.dropped_pictures[reason] += 1
+        self._first_fault.setdefault(judged.row.where, reason)
         self._name(judged.row.where, reason, detail)
 
     def without_picture(self, judged: Judged) -> None:
-        """Count a row for which the table names no picture."""
-        self.dropped_rows[Drop.NO_PICTURE] += 1
+        """Name a row for which the table names no picture."""
+        self._first_fault[judged.row.where] = Drop.NO_PICTURE
         self._name(judged.row.where, Drop.NO_PICTURE, "the table names none")
+
+    def drop_row(self, judged: Judged) -> None:
+        """Count a row out again of which no picture is left, by what the first of them lacked."""
+        decision, tone = judged.decision, judged.row.fitzpatrick or "unknown"
+        for kind, change in ((decision.mark_type, -1), (EXCLUDED, 1)):
+            self.rows[kind] += change
+            self.conditions[kind][decision.condition] += change
+            self.tones[kind][tone] += change
+        self.dropped_rows[self._first_fault[judged.row.where]] += 1
 
     def _name(self, where: str, reason: str, detail: str) -> None:
         self.faults.append({"where": where, "reason": reason, "detail": detail})
@@ -295,7 +306,7 @@ _NAMED_DROPS = {
 
 
 def _sorted(counts: Counter[str]) -> dict[str, int]:
-    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+    return dict(sorted((+counts).items(), key=lambda item: (-item[1], item[0])))
 
 
 def _entries(
@@ -328,6 +339,10 @@ def _entries(
         else:
             whole.append(entry)
     kept = _each_once(whole, counts)
+    left = {entry.judged.row.where for entry in kept}
+    for item in judged:
+        if item.counts and item.row.where not in left:
+            counts.drop_row(item)
     if not kept:
         raise SourceError(_nothing_left(source, root, counts))
     return kept
@@ -398,10 +413,15 @@ def _each_once(entries: Sequence[_Entry], counts: _Counts) -> list[_Entry]:
 
 
 def _joined(entries: Sequence[_Entry], same: dict[str, list[int]]) -> list[str]:
-    """Group of each entry, joined over equal pictures, named as its first member names it."""
+    """Group of each entry, joined over equal pictures, named as its first member names it.
+
+    Patients are joined here too: of one whose picture goes, the others must stay with its twin.
+    """
     pairs = [(places[0], other) for places in same.values() for other in places[1:]]
-    own = [entry.judged.row.group_id for entry in entries]
-    joined = join_groups([str(place) for place in range(len(entries))], pairs, own)
+    rows = [entry.judged.row for entry in entries]
+    own = [row.group_id for row in rows]
+    persons = [f"{row.source}\n{row.patient_id}" if row.patient_id else "" for row in rows]
+    joined = join_groups([str(place) for place in range(len(entries))], pairs, own, persons)
     names: dict[str, str] = {}
     for key, name in zip(joined, own, strict=True):
         names[key] = names.get(key) or name
