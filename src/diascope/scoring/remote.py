@@ -151,7 +151,7 @@ class Address:
         web = import_module("fsspec").filesystem("http", client_kwargs={"trust_env": True})
         try:
             body: bytes = asyn.sync(web.loop, self._get, web, max_bytes)
-        except (aiohttp.ClientError, TimeoutError) as error:
+        except (aiohttp.ClientError, OSError) as error:
             if isinstance(error, aiohttp.InvalidURL):
                 self._refuse(UnreadableReason.MISSING, "this is no address; correct it")
             raise _PassingError(_words(error)) from None
