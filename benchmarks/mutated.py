@@ -111,7 +111,7 @@ def timed_rows(folder: Path) -> Iterator[tuple[scoring.Row, float]]:
     for item in scoring.read_inputs(folder):
         print(item.path, file=sys.stderr, flush=True)
         start = time.perf_counter()
-        for row in scoring.score(predictor, [item], batch_size=1):
+        for row in scoring.score_inputs(predictor, [item], batch_size=1):
             yield row, time.perf_counter() - start
 
 

@@ -232,7 +232,8 @@ def test_the_distance_from_training_pictures_is_fitted_and_bounds_the_verdict(ro
 
 def test_every_class_says_where_it_lies_though_the_manifest_is_sorted(rows, tmp_path, monkeypatch):
     monkeypatch.setattr("diascope.training._MOST_LEARNT", 6)
-    config = parse_config({**SETTINGS, "gates": {"rule": "conformal", "coverage": 0.5}}, "tiny")
+    gates = {"rule": "conformal", "coverage": 0.5, "familiar_share": 0.7}
+    config = parse_config({**SETTINGS, "gates": gates}, "tiny")
     fit(config, sorted(rows, key=lambda row: row.mark_type), tmp_path)
     assert len(load_bundle(tmp_path / BUNDLE_FOLDER).feature_space().means) == len(LABEL_ORDER)
 

@@ -139,7 +139,10 @@ def fit(
         run.restore()
     else:
         _clear(out)
-    run.train(track)
+    try:
+        run.train(track)
+    finally:
+        run.close()
     folder = run.save(command) if fabric.is_global_zero else out / BUNDLE_FOLDER
     _part(fabric)
     return FitResult(folder, len(run.history), run.best.epoch, tuple(run.history))
@@ -337,6 +340,7 @@ class _Run:
         self.config, self.data, self.fabric, self.out = config, data, fabric, out
         self.start = start
         self.history: list[dict[str, float]] = []
+        self.events: SummaryWriter | None = None
         self.best = _Best()
         torch.manual_seed(config.seed)
         network = MarkNetwork(config.network)
@@ -471,9 +475,18 @@ class _Run:
         write_whole(self.out / CHECKPOINT, whole.getvalue())
         write_whole(self.out / METRICS, _table(self.history))
         last = self.history[-1]
-        with SummaryWriter(str(self.out / EVENTS), purge_step=int(last["epoch"])) as writer:
-            for name, value in last.items():
-                writer.add_scalar(name, value, int(last["epoch"]))
+        epoch = int(last["epoch"])
+        if self.events is None:
+            # One file per process: TensorBoard reads files of one second in no order.
+            self.events = SummaryWriter(str(self.out / EVENTS), purge_step=epoch)
+        for name, value in last.items():
+            self.events.add_scalar(name, value, epoch)
+        self.events.flush()
+
+    def close(self) -> None:
+        """Close the file of events."""
+        if self.events is not None:
+            self.events.close()
 
     def restore(self) -> None:
         """Take up the checkpoint in ``out``."""
