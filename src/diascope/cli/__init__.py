@@ -22,7 +22,7 @@ import typer
 from typer.core import TyperGroup
 
 from diascope.cli import audit, data  # noqa: F401 audit adds its commands to data's group
-from diascope.cli.terminal import complain, console, say, tracking
+from diascope.cli.terminal import complain, console, examples, say, tracking
 from diascope.config import RunConfig, load_config
 from diascope.errors import DiascopeError, ImageError, MissingExtraError
 from diascope.guidance import Context
@@ -234,13 +234,8 @@ Workers = Annotated[
 ]
 
 
-def _examples(*lines: str) -> str:
-    """A Markdown list: Typer would join the lines of a code block."""
-    return "Examples:\n\n" + "\n\n".join(f"- `{line}`" for line in lines)
-
-
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "diascope predict photo.jpg",
         "diascope predict photo.jpg --box 120,80,260,210 --blanches yes --context pregnancy",
         "diascope predict *.jpg --json > predictions.json",
@@ -304,7 +299,7 @@ def predict(
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "diascope explain photo.jpg --out map.png",
         "diascope explain photo.jpg --box 120,80,260,210 --out map.pdf --overwrite",
     )
@@ -445,7 +440,7 @@ RayAddress = Annotated[
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "diascope score photos/ --out rows.csv",
         "diascope score manifest.csv --out rows.parquet --resume",
         "diascope score 'photos/**/*.jpg' --out rows.jsonl --workers 8",
@@ -506,7 +501,7 @@ def score(
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "diascope train --config configs/demo.toml --out runs/demo",
         "diascope train --config configs/photos.toml --data photos/manifest.csv --resume",
         "diascope train --config configs/photos.toml --data mine.csv --init-from models/photos "
@@ -652,7 +647,7 @@ ShowMistakes = Annotated[
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "diascope evaluate --model photos --data photos/manifest.csv --out runs/evaluation",
         "diascope evaluate --model photos --sweep configs/sweep.toml --out runs/sweep",
         "diascope evaluate --model runs/mine/bundle --data mine.csv --sweep configs/sweep.toml "
@@ -748,7 +743,7 @@ def _into_card(folder: Path, figures: "Sequence[Figure]") -> None:
 
 @app.command(
     "cross-validate",
-    epilog=_examples(
+    epilog=examples(
         "diascope cross-validate --config configs/photos.toml --data photos/manifest.csv "
         "--by source --fold dermnet --fold sd198+melasma-web --out runs/left-out",
         "diascope cross-validate --config configs/photos.toml --data photos/manifest.csv "
@@ -825,7 +820,7 @@ def cross_validate(
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "diascope render --count 1000 --out drawn --seed 7",
         "diascope render --count 24 --out data/sample --seed 2026 --mark-type erythematous "
         "--mark-type hyperpigmented --mark-type neither --contrast 12 30 --no-truth",
@@ -898,7 +893,7 @@ Bundle = Annotated[
 ]
 
 
-@models.command("show", epilog=_examples("diascope model show photos"))
+@models.command("show", epilog=examples("diascope model show photos"))
 def show_model(bundle: Bundle) -> None:
     """Print the model card: what it does, what it learnt from, its figures, its licence."""
     from diascope.bundle import load_bundle, model_card, resolve_bundle
@@ -909,7 +904,7 @@ def show_model(bundle: Bundle) -> None:
     say(f"SHA-256 of bundle.json: {loaded.digest}")
 
 
-@models.command("verify", epilog=_examples("diascope model verify runs/demo/bundle"))
+@models.command("verify", epilog=examples("diascope model verify runs/demo/bundle"))
 def verify_model(bundle: Bundle) -> None:
     """Check every file of a bundle against its digest; fails naming the one that is off."""
     from diascope.bundle import load_bundle, resolve_bundle
@@ -927,7 +922,7 @@ Documents = Annotated[
 
 @packs.command(
     "show",
-    epilog=_examples(
+    epilog=examples(
         "diascope guidance show --verdict erythematous",
         "diascope guidance show --verdict unclear --blanches no --context dark_skin",
         "diascope guidance show --verdict hyperpigmented --format markdown > brown.md",
@@ -964,7 +959,7 @@ def show_guidance(
 
 
 @packs.command(
-    "coverage", epilog=_examples("diascope guidance coverage --documents ../shared/documents")
+    "coverage", epilog=examples("diascope guidance coverage --documents ../shared/documents")
 )
 def cover_guidance(documents: Documents, guidance: GuidanceFolder = None) -> None:
     """Print how much of the documents is used; fails where a sentence is unaccounted for."""
@@ -985,7 +980,7 @@ def cover_guidance(documents: Documents, guidance: GuidanceFolder = None) -> Non
 
 @packs.command(
     "verify",
-    epilog=_examples(
+    epilog=examples(
         "diascope guidance verify --documents ../shared/documents",
         "diascope guidance verify --guidance mine --documents mine/documents",
     ),
@@ -1006,7 +1001,7 @@ def verify_guidance(documents: Documents, guidance: GuidanceFolder = None) -> No
     )
 
 
-@packs.command("new", epilog=_examples("diascope guidance new my-clinic"))
+@packs.command("new", epilog=examples("diascope guidance new my-clinic"))
 def new_guidance(
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", help="A folder that does not exist yet.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from diascope.cli.terminal import console, say, tracking
+from diascope.cli.terminal import console, examples, say, tracking
 
 if TYPE_CHECKING:
     from diascope.sources.prepare import Choices
@@ -53,11 +53,7 @@ Unmapped = Annotated[
 ]
 
 
-def _examples(*lines: str) -> str:
-    return "Examples:\n\n" + "\n\n".join(f"- `{line}`" for line in lines)
-
-
-@group.command("list", epilog=_examples("diascope data list"))
+@group.command("list", epilog=examples("diascope data list"))
 def list_sets() -> None:
     """Print the data sets that can be read, how each is got, and its licence."""
     from diascope.cli.display import figures_table, print_wide
@@ -67,7 +63,7 @@ def list_sets() -> None:
     print_wide(figures_table([("name", "data set", "access", "licence"), *rows]))
 
 
-@group.command("describe", epilog=_examples("diascope data describe scin"))
+@group.command("describe", epilog=examples("diascope data describe scin"))
 def describe(name: Name) -> None:
     """Print what a data set holds for red and brown marks, its traps, licence and citation."""
     from diascope.sources import source_named
@@ -88,7 +84,7 @@ def describe(name: Name) -> None:
 
 @group.command(
     "fetch",
-    epilog=_examples(
+    epilog=examples(
         "diascope data fetch scin --to scin",
         "diascope data fetch fitzpatrick17k --to fitzpatrick17k --accept-licence",
     ),
@@ -171,7 +167,7 @@ def _choices(
 
 @group.command(
     "prepare",
-    epilog=_examples(
+    epilog=examples(
         "diascope data prepare scin --root scin --out scin/manifest.csv",
         "diascope data prepare fitzpatrick17k --root tables --out labels.parquet --labels-only",
         "diascope data prepare folders --root mine --out mine/manifest.csv --map mine/labels.csv",

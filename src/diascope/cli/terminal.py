@@ -28,6 +28,12 @@ from diascope.progress import Track
 
 T = TypeVar("T")
 
+
+def examples(*lines: str) -> str:
+    """Commands for the end of ``--help``: a Markdown list, as Typer joins lines of a code block."""
+    return "Examples:\n\n" + "\n\n".join(f"- `{line}`" for line in lines)
+
+
 FIRST_LINE, NEXT_LINES = 5.0, 30.0
 """Seconds until the first plain line, and between those that follow."""
 
