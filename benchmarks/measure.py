@@ -15,11 +15,15 @@ import time
 from pathlib import Path
 
 
-def memory_bytes(session: int) -> int:
-    """Memory of every process of a session's process group, in bytes."""
-    listing = subprocess.run(["ps", "-A", "-o", "pgid=,pid=,rss="], capture_output=True, text=True)
-    rows = (map(int, line.split()) for line in listing.stdout.splitlines())
-    return sum(_proportional(pid, 1024 * size) for group, pid, size in rows if group == session)
+def memory_bytes(root: int) -> int:
+    """Memory of a process and all its descendants, whatever their sessions, in bytes."""
+    listing = subprocess.run(["ps", "-A", "-o", "ppid=,pid=,rss="], capture_output=True, text=True)
+    rows = [tuple(map(int, line.split())) for line in listing.stdout.splitlines()]
+    family, known = {root}, 0
+    while len(family) > known:
+        known = len(family)
+        family |= {pid for parent, pid, _ in rows if parent in family}
+    return sum(_proportional(pid, 1024 * size) for _, pid, size in rows if pid in family)
 
 
 def _proportional(pid: int, resident: int) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from diascope.cli.data import group
-from diascope.cli.terminal import say, tracking
+from diascope.cli.terminal import examples, say, tracking
 
 if TYPE_CHECKING:
     from diascope.audit import Audit
@@ -43,11 +43,12 @@ _Overwrite = Annotated[
 
 @group.command(
     "split",
-    epilog="Examples:\n\n"
-    "- `diascope data split manifest.csv --out split.csv --folds 5`\n\n"
-    "- `diascope train --config configs/own.toml --data split.csv "
-    "--set data.validation_split=fold-0 --set data.test_split=fold-1`\n\n"
-    "- `diascope data split manifest.csv --out by-source.csv --by source`",
+    epilog=examples(
+        "diascope data split manifest.csv --out split.csv --folds 5",
+        "diascope train --config configs/own.toml --data split.csv "
+        "--set data.validation_split=fold-0 --set data.test_split=fold-1",
+        "diascope data split manifest.csv --out by-source.csv --by source",
+    ),
 )
 def split(
     manifest: _Manifest,
@@ -102,9 +103,10 @@ def _split_lines(dealt: "Split") -> list[str]:
 
 @group.command(
     "audit",
-    epilog="Examples:\n\n"
-    "- `diascope data audit photos/manifest.csv --out runs/audit`\n\n"
-    "- `diascope data audit manifest.csv --out runs/audit --model rendered --groups known.csv`",
+    epilog=examples(
+        "diascope data audit photos/manifest.csv --out runs/audit",
+        "diascope data audit manifest.csv --out runs/audit --model rendered --groups known.csv",
+    ),
 )
 def audit(
     manifest: _Manifest,
