@@ -1,6 +1,7 @@
 """From a bucket to a trained model; killed midway, the rerun asks only for what is missing."""
 
 import ast
+import contextlib
 import csv
 import io
 import json
@@ -204,10 +205,24 @@ def start(bucket, to, *, accepted=True, **streams):
 
 def wait_for(what, process):
     end = time.monotonic() + 60
-    while not what():
-        assert process.poll() is None, "it ended before it was killed"
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    try:
+        while not what():
+            assert process.poll() is None, "it ended before it was killed"
+            assert time.monotonic() < end
+            time.sleep(0.01)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+
+
+def sizes(folder, pattern):
+    """Sizes of files that a running fetch may rename at any moment."""
+    found = {}
+    for path in folder.glob(pattern):
+        with contextlib.suppress(FileNotFoundError):
+            found[path] = path.stat().st_size
+    return found
 
 
 def test_killed_midway_the_rerun_fetches_only_what_is_missing(bucket_files, tmp_path):
@@ -218,8 +233,8 @@ def test_killed_midway_the_rerun_fetches_only_what_is_missing(bucket_files, tmp_
         process = start(bucket, tmp_path)
 
         def is_midway():
-            parts = [p for p in images.glob("*.part") if p.stat().st_size > 512]
-            return len(list(images.glob("*.png"))) >= 4 and parts
+            parts = sizes(images, "*.part").values()
+            return len(list(images.glob("*.png"))) >= 4 and any(size > 512 for size in parts)
 
         wait_for(is_midway, process)
         process.send_signal(signal.SIGKILL)
