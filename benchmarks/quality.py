@@ -39,7 +39,8 @@ DRAWN = 6000
 
 def judged(pixels: Pixels, shown: int = SIZE) -> tuple[Quality, tuple[str, ...]]:
     """Measures of a picture at the network's size, and why it is declined."""
-    quality = measure(prepare_pixels(pixels, None, SIZE).pixels, shown)
+    prepared = prepare_pixels(pixels, None, SIZE)
+    quality = measure(prepared.pixels, shown, prepared.can_be_skin)
     colour = read_picture(pixels).has_colour
     return quality, decline_reasons(quality, colour, QualityConfig())
 

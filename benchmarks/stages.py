@@ -54,7 +54,7 @@ def stages(files: list[Path], batch: int, repeats: int) -> dict[str, float]:
         return simplejpeg.decode_jpeg(content, "RGB", min_height=side, min_width=side)
 
     def judge(picture: Picture, seen: Prepared) -> object:
-        quality = measure(seen.pixels, min(picture.width, picture.height))
+        quality = measure(seen.pixels, min(picture.width, picture.height), seen.can_be_skin)
         return decline_reasons(quality, picture.has_colour, predictor.bundle.description.quality)
 
     spent = {

@@ -288,7 +288,7 @@ def test_a_listed_name_cannot_leave_the_folder(folder, name):
         ),
         (
             lambda d: d["preprocessing"].update(reference="mean"),
-            "reference: .*'median_of_coloured_pixels'",
+            "reference: .*'70th_percentile_of_skin_colours'",
         ),
         (lambda d: d["files"].pop("model.onnx"), r"lists no digest of model\.onnx"),
         (lambda d: d["files"].update({"model.onnx": "short"}), r"files\.model\.onnx: "),

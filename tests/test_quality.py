@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from diascope.colour import ita_degrees, linear_to_srgb, srgb_to_lab, srgb_to_linear
+from diascope import quality as qualities
+from diascope.colour import can_be_skin, ita_degrees, linear_to_srgb, srgb_to_lab, srgb_to_linear
 from diascope.config import QualityConfig
 from diascope.image import GREY_LEVELS, read_picture
-from diascope.quality import DeclineReason, Quality, decline_reasons, measure
+from diascope.quality import DeclineReason, Quality, decline_reasons
 from diascope.renderer import render, render_many
 
 TONES = (-50, -30, 10, 28, 41, 55, 65)
@@ -29,6 +30,10 @@ def skin(ita, light=1.0):
         if ita_degrees(srgb_to_lab(linear_to_srgb(linear))) <= ita:
             return flat(*np.rint(255 * linear_to_srgb(light * linear)).astype(int))
     raise AssertionError(f"no skin of ITA {ita}")
+
+
+def measure(pixels, shown):
+    return qualities.measure(pixels, shown, can_be_skin(pixels))
 
 
 def assess(pixels, shown=None):

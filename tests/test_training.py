@@ -582,6 +582,28 @@ def test_a_fit_from_a_bundle_takes_its_shape_weights_and_terms(finished, tmp_pat
             np.testing.assert_allclose(values, weights[name], atol=1e-6)
 
 
+def test_a_share_of_the_start_stays_in_the_result(finished, tmp_path):
+    start = finished[0].bundle_folder
+    found = {}
+    for share in (0.0, 0.25):
+        config = tiny(**DRAWN, epochs=1, start_share=share)
+        result = fit(config, [], tmp_path / f"run-{share}", init_from=start)
+        found[share] = load_bundle(result.bundle_folder).weights()
+    began, moved = load_bundle(start).weights(), 0.0
+    for name, values in found[0.25].items():
+        if values.dtype.kind == "f":
+            expected = 0.75 * found[0.0][name] + 0.25 * began[name]
+            np.testing.assert_allclose(values, expected, rtol=1e-5, atol=1e-7)
+            moved = max(moved, np.abs(values - found[0.0][name]).max())
+    assert moved > 0.001
+
+
+def test_a_share_of_nothing_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"train\.start_share = 0\.5: this run starts from nothing"):
+        fit(tiny(**DRAWN, start_share=0.5), [], tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_another_shape_than_the_start_s_is_refused(finished, tmp_path):
     start = finished[0].bundle_folder
     with pytest.raises(ConfigError, match="network: not those of tiny"):

@@ -98,7 +98,7 @@ class Preprocessing(_Part):
 
     size: int = Field(ge=32, le=512, description="side of the input in pixels")
     optical_density_offset: float = OPTICAL_DENSITY_OFFSET
-    reference: Literal["median_of_coloured_pixels"] = "median_of_coloured_pixels"
+    reference: Literal["70th_percentile_of_skin_colours"] = "70th_percentile_of_skin_colours"
 
     @field_validator("optical_density_offset")
     @classmethod

@@ -144,6 +144,33 @@ def pigments(srgb: npt.ArrayLike) -> tuple[Floats, Floats]:
     return np.asarray(melanin), np.asarray(haemoglobin)
 
 
+def can_be_skin(srgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    """Whether a colour can be skin's, of any tone, marks included; uint8, last axis dropped.
+
+    Grey, near black, and colours that no amounts of the two pigments give cannot.
+    """
+    melanin, haemoglobin = pigments(srgb)
+    red, green, blue = (np.ascontiguousarray(srgb[..., channel]) for channel in range(3))
+    most = np.maximum(np.maximum(red, green), blue)
+    least = np.minimum(np.minimum(red, green), blue)
+    return np.asarray(
+        (most - least >= LEAST_SATURATION * most)
+        & (most >= _DARK)
+        & (melanin >= SKIN_MELANIN[0])
+        & (melanin <= SKIN_MELANIN[1])
+        & (haemoglobin >= SKIN_HAEMOGLOBIN[0])
+        & (haemoglobin <= SKIN_HAEMOGLOBIN[1])
+    )
+
+
+LEAST_SATURATION = 0.06
+"""Least saturation (HSV) of a pixel that can be skin; grey has none."""
+SKIN_MELANIN = (-0.35, 3.0)
+SKIN_HAEMOGLOBIN = (-0.05, 1.2)
+"""Amounts of :func:`pigments` between which a pixel can be skin, marks included: those of drawn
+skin from ITA 65 to -50 degrees; what lies below 0 is room for the camera's white balance."""
+_DARK = 30  # sRGB level of the brightest channel below which no colour can be told
+
 MELANIN_ABSORPTION = np.array([0.36, 0.50, 0.79])
 HAEMOGLOBIN_ABSORPTION = np.array([0.16, 0.78, 0.60])
 """Optical density of one unit of each pigment in a camera's R, G, B."""

@@ -90,6 +90,12 @@ class TrainConfig(_Section):
     weight_decay: float = Field(0.02, ge=0.0)
     warmup_share: Share = Field(0.05, description="share of all steps")
     ema_decay: float = Field(0.995, ge=0.0, lt=1.0)
+    start_share: float = Field(
+        0.0,
+        ge=0.0,
+        lt=1.0,
+        description="share of the weights started from that stays in the result (WiSE-FT)",
+    )
     label_smoothing: float = Field(0.05, ge=0.0, lt=1.0)
     patience: int = Field(10, ge=1, description="epochs without a better one before stopping")
     device: Literal["auto", "cpu", "cuda"] = "auto"

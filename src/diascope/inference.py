@@ -360,7 +360,7 @@ class Predictor:
 
     def _seen(self, request: "_Request", picture: Picture, prepared: Prepared) -> "_Seen":
         shown = resolution(picture.width, picture.height, request.box)
-        quality = measure(prepared.pixels, shown)
+        quality = measure(prepared.pixels, shown, prepared.can_be_skin)
         return _Seen(
             prepared.tensor,
             prepared.ita_degrees,

@@ -1,10 +1,12 @@
 """The only road to the network: a picture, perhaps a box, in; relative optical density out.
 
 Log space turns light and camera gain into an offset; subtracting the density of the reference
-skin takes that offset and the person's own tone away. The reference is the median of the whole
-frame or, with a box, of the skin around it; black and burnt-out pixels do not count.
+skin takes that offset and the person's own tone away. Marks are darker than the skin they are on,
+so the reference is the lighter skin: the 70th percentile of what can be skin by its colour, in the
+whole frame or, with a box, around it; black and burnt-out pixels do not count.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
@@ -12,7 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from diascope.colour import ita_degrees, optical_density, srgb_to_lab
+from diascope.colour import can_be_skin, ita_degrees, optical_density, srgb_to_lab
 from diascope.errors import ImageError, UnreadableReason
 from diascope.image import Limits, Picture, PictureSource, read_picture
 
@@ -25,9 +27,12 @@ Window = tuple[int, int, int, int]
 BOX_CONTEXT = 0.5
 """A box is seen with this share of its longer side around it."""
 
+REFERENCE_SHARE = 0.7
+"""Share of the skin that is darker than the reference."""
+
 _BLACK = 40  # sRGB level of the brightest channel below which skin is not told from shadow
 _BURNT = 244  # of the darkest channel above which it is not told from paper
-_LEAST_COLOURED = 0.15
+_LEAST_SHARE = 0.15  # fewer pixels of a kind say nothing of the skin
 _RING_LEAST_SHARE = 0.05  # a smaller ring around the box says nothing of the skin
 
 
@@ -39,13 +44,16 @@ class Prepared:
         tensor: relative optical density, float32 (3, S, S); 0 is the reference skin, higher is
             darker in that channel (R, G, B).
         pixels: sRGB that ``tensor`` was made of, uint8 (S, S, 3).
-        reference: sRGB of the reference skin, uint8 values (3,).
+        can_be_skin: bool (S, S), of ``pixels`` by colour alone (``colour.can_be_skin``).
+        reference: sRGB of the reference skin, float64 levels in [0, 255], (3,); between two
+            levels as the pixels at them are many or few.
         ita_degrees: typology angle of the reference, an estimate: the camera's light is unknown.
     """
 
     tensor: npt.NDArray[np.float32]
     pixels: npt.NDArray[np.uint8]
-    reference: npt.NDArray[np.uint8]
+    can_be_skin: npt.NDArray[np.bool_]
+    reference: npt.NDArray[np.float64]
     ita_degrees: float
 
 
@@ -103,12 +111,16 @@ def prepare_pixels(pixels: npt.NDArray[np.uint8], inner: Box | None, size: int) 
     if (height, width) != (size, size):
         pixels = _resized(pixels, size)
     planes = cv2.split(pixels)
-    around = _reference_pixels(pixels, None if inner is None else _ring(inner, width, height, size))
-    reference = np.array([_median(plane, around) for plane in planes], dtype=np.uint8)
+    skin = can_be_skin(pixels)
+    around = None if inner is None else _ring(inner, width, height, size)
+    where = _reference_pixels(planes, skin, around)
+    reference = np.array([_percentile(plane, where) for plane in planes])
+    density = optical_density(reference / 255.0).astype(np.float32)
     tensor = np.empty((3, size, size), dtype=np.float32)
-    for channel, (plane, skin) in enumerate(zip(planes, reference, strict=True)):
-        cv2.LUT(plane, _DENSITY - _DENSITY[skin], dst=tensor[channel])
-    return Prepared(tensor, pixels, reference, float(ita_degrees(srgb_to_lab(reference))))
+    for channel, plane in enumerate(planes):
+        cv2.LUT(plane, _DENSITY - density[channel], dst=tensor[channel])
+    ita = float(ita_degrees(srgb_to_lab(reference / 255.0)))
+    return Prepared(tensor, pixels, skin, reference, ita)
 
 
 def _resized(pixels: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:
@@ -170,20 +182,25 @@ def _framed(box: Box, width: int, height: int) -> tuple[Box, Box]:
 
 
 def _reference_pixels(
-    pixels: npt.NDArray[np.uint8], around: npt.NDArray[np.uint8] | None
+    planes: Sequence[cv2.typing.MatLike],
+    skin: npt.NDArray[np.bool_],
+    around: npt.NDArray[np.uint8] | None,
 ) -> npt.NDArray[np.uint8] | None:
-    """1 where a pixel holds colour, around the box if there is one.
+    """1 where a pixel has the colour of skin, around the box if there is one.
 
-    Black and burnt-out pixels are background, hair, bars or paper, and hold no colour of skin;
-    they count again where little else is left.
+    Cloth and walls of other colours do not count, nor do black and burnt-out pixels, which are
+    background, hair, bars or paper; they count again where little else is left.
     """
-    red, green, blue = cv2.split(pixels)  # numpy takes 40 times as long over the last axis
+    red, green, blue = planes
     lit = cv2.inRange(cv2.max(cv2.max(red, green), blue), _BLACK, 255)
     unburnt = cv2.inRange(cv2.min(cv2.min(red, green), blue), 0, _BURNT)
-    coloured = cv2.bitwise_and(lit, unburnt)
-    where = np.minimum(coloured, 1) if around is None else np.minimum(coloured, around)
-    enough = _LEAST_COLOURED * (where.size if around is None else np.count_nonzero(around))
-    return where.astype(np.uint8) if np.count_nonzero(where) >= enough else around
+    coloured = np.minimum(cv2.bitwise_and(lit, unburnt), 1)
+    within = np.ones_like(coloured) if around is None else around
+    for kind in (coloured * skin, coloured):
+        where = np.asarray(kind * within, dtype=np.uint8)
+        if np.count_nonzero(where) >= _LEAST_SHARE * np.count_nonzero(within):
+            return where
+    return around
 
 
 def _ring(inner: Box, width: int, height: int, size: int) -> npt.NDArray[np.uint8] | None:
@@ -195,10 +212,18 @@ def _ring(inner: Box, width: int, height: int, size: int) -> npt.NDArray[np.uint
     return around if around.mean() >= _RING_LEAST_SHARE else None
 
 
-def _median(plane: cv2.typing.MatLike, where: npt.NDArray[np.uint8] | None) -> int:
-    """Lower median of the bytes where ``where`` is 1, from their histogram: exact and fast."""
-    counts = cv2.calcHist([plane], [0], where, [256], [0, 256]).ravel().cumsum()
-    return int(np.searchsorted(counts, (counts[-1] + 1) // 2))
+def _percentile(plane: cv2.typing.MatLike, where: npt.NDArray[np.uint8] | None) -> float:
+    """Level below which ``REFERENCE_SHARE`` of the bytes lie where ``where`` is 1, in [0, 255].
+
+    From their histogram, exact and fast; the bytes of a level count as spread evenly over the half
+    level on either side, so that a few pixels more or less move it by a few hundredths.
+    """
+    counts = cv2.calcHist([plane], [0], where, [256], [0, 256]).ravel().astype(np.float64)
+    below = np.concatenate([[0.0], counts.cumsum()])
+    wanted = REFERENCE_SHARE * below[-1]
+    level = int(np.searchsorted(below[1:], wanted))
+    place = level - 0.5 + (wanted - below[level]) / counts[level]
+    return float(min(max(place, 0.0), 255.0))
 
 
 _DENSITY = optical_density(np.arange(256, dtype=np.uint8))

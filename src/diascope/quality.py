@@ -14,23 +14,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from diascope.colour import pigments
 from diascope.config import QualityConfig
 
 Pixels = npt.NDArray[np.uint8]
 
 CLIPPED_FROM = 253
 """sRGB level from which a channel is clipped: what lossy compression leaves of 255."""
-LEAST_SATURATION = 0.06
-"""Least saturation (HSV) of a pixel that can be skin; grey has none."""
-SKIN_MELANIN = (-0.35, 3.0)
-SKIN_HAEMOGLOBIN = (-0.05, 1.2)
-"""Amounts of ``colour.pigments`` between which a pixel can be skin, marks included: those of drawn
-skin from ITA 65 to -50 degrees; what lies below 0 is room for the camera's white balance."""
-
 _BRIGHT = 95.0  # percentile that stands for the bright part of the frame
 _BLUR = 9  # pixels of the second blur
-_DARK = 30  # sRGB level of the brightest channel below which no colour can be told
 
 
 class DeclineReason(StrEnum):
@@ -82,17 +73,19 @@ class Quality:
     skin_share: float
 
 
-def measure(pixels: Pixels, resolution: int) -> Quality:
+def measure(pixels: Pixels, resolution: int, can_be_skin: npt.NDArray[np.bool_]) -> Quality:
     """Measure pixels, sRGB uint8 (S, S, 3), as the network sees them.
 
-    ``resolution`` is the shorter side in pixels that they were in the original.
+    Args:
+        pixels: of ``preprocess.Prepared``.
+        resolution: the shorter side in pixels that they were in the original.
+        can_be_skin: where the pixels can be skin (``colour.can_be_skin``), bool (S, S).
     """
     planes = [np.asarray(plane, dtype=np.uint8) for plane in cv2.split(pixels)]
     most = np.maximum(np.maximum(planes[0], planes[1]), planes[2])
-    least = np.minimum(np.minimum(planes[0], planes[1]), planes[2])
     red, green, blue = (plane >= CLIPPED_FROM for plane in planes)
     clipped = (red & green) | (red & blue) | (green & blue)
-    skin = _can_be_skin(pixels, most, least) & ~clipped
+    skin = can_be_skin & ~clipped
     return Quality(
         resolution=resolution,
         sharpness=_sharpness(_at_most(pixels, resolution)),
@@ -159,16 +152,3 @@ def _taken_away(grey: npt.NDArray[np.float32]) -> float:
     before, after = np.abs(np.diff(grey, axis=0)), np.abs(np.diff(blurred, axis=0))
     whole = float(before.sum())
     return float(np.maximum(before - after, 0).sum()) / whole if whole > 0 else 1.0
-
-
-def _can_be_skin(pixels: Pixels, most: Pixels, least: Pixels) -> npt.NDArray[np.bool_]:
-    melanin, haemoglobin = pigments(pixels)
-    coloured = (most - least) >= LEAST_SATURATION * most
-    return np.asarray(
-        coloured
-        & (most >= _DARK)
-        & (melanin >= SKIN_MELANIN[0])
-        & (melanin <= SKIN_MELANIN[1])
-        & (haemoglobin >= SKIN_HAEMOGLOBIN[0])
-        & (haemoglobin <= SKIN_HAEMOGLOBIN[1])
-    )

@@ -51,7 +51,7 @@ from diascope.files import write_whole
 from diascope.labels import LABEL_ORDER, MarkType
 from diascope.machine import available_cores
 from diascope.metrics import auroc, bootstrap_interval
-from diascope.network import MarkNetwork, parameter_count
+from diascope.network import MarkNetwork, evaluation_network, parameter_count
 from diascope.preprocess import prepare_pixels
 from diascope.progress import Track, silent
 from diascope.renderer import render_labelled
@@ -129,6 +129,7 @@ def fit(
     if start is not None:
         config = _shaped_like(config, start.description)
     rows = trainable(rows)
+    _check_start(config, start)
     _check_shares(config, rows)
     _check_words(config, rows)
     check_output(out, resume=resume, overwrite=overwrite)
@@ -194,6 +195,14 @@ def _start(config: RunConfig, init_from: Path | None) -> bundles.Bundle | None:
     if init_from is None and config.init_from is not None:
         init_from = bundles.resolve_bundle(config.init_from)
     return None if init_from is None else bundles.load_bundle(init_from)
+
+
+def _check_start(config: RunConfig, start: bundles.Bundle | None) -> None:
+    if start is None and config.train.start_share > 0:
+        raise ConfigError(
+            f"train.start_share = {config.train.start_share}: this run starts from nothing; "
+            "name a bundle with --init-from, or leave it out"
+        )
 
 
 def _shaped_like(config: RunConfig, start: bundles.BundleDescription) -> RunConfig:
@@ -440,7 +449,9 @@ class _Run:
 
     def _close_epoch(self, training_loss: float) -> None:
         epoch = len(self.history) + 1
-        logits = self.validation.logits(self.averaged.module, self.fabric.device)
+        weights = self._weights()
+        network = evaluation_network(self.config.network, weights).to(self.fabric.device)
+        logits = self.validation.logits(network, self.fabric.device)
         if not np.isfinite(logits).all():
             raise TrainingError(
                 f"epoch {epoch}: logits of the validation are not finite; "
@@ -451,13 +462,26 @@ class _Run:
         figures = self.fabric.broadcast(figures)
         self.history.append({"epoch": epoch, **figures})
         if figures["validation_loss"] < self.best.loss:
-            weights = self.averaged.module.state_dict()
-            kept = {name: value.detach().cpu().clone() for name, value in weights.items()}
-            self.best = _Best(epoch, figures["validation_loss"], kept)
+            self.best = _Best(epoch, figures["validation_loss"], weights)
         told = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
         log.info("epoch %d of %d: %s", epoch, self.config.train.epochs, told)
         if self.fabric.is_global_zero:
             self._keep()
+
+    def _weights(self) -> dict[str, Tensor]:
+        """The averaged weights, in part those started from (Wortsman et al., CVPR 2022, eq. 1).
+
+        What few photographs teach holds less elsewhere than what the start knew.
+        """
+        averaged = self.averaged.module.state_dict()
+        weights = {name: value.detach().cpu().clone() for name, value in averaged.items()}
+        share = self.config.train.start_share
+        if self.start is None or share == 0:
+            return weights
+        for name, started in _tensors(self.start.weights()).items():
+            if started.is_floating_point():
+                weights[name].lerp_(started, share)
+        return weights
 
     def _keep(self) -> None:
         """Checkpoint, metrics and events of the epoch just closed, each whole or not at all."""

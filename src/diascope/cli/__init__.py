@@ -557,11 +557,9 @@ def train(
     with tracking() as track:
         rows: Sequence[dataset.ManifestRow] = ()
         if data is not None:
+            # Rows marked other too: two pictures may be of one person through such a row alone.
             rows = dataset.joined_rows(
-                dataset.trainable(dataset.read_manifest(data).rows),
-                run.data,
-                config_folder=config.parent,
-                track=track,
+                dataset.read_manifest(data).rows, run.data, config_folder=config.parent, track=track
             )
         result = training.fit(
             run,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from diascope.bundle import DRAWN
 from diascope.config import DataConfig
-from diascope.dataset import RENDERED_SOURCE, Manifest, ManifestRow, joined_rows, trainable
+from diascope.dataset import RENDERED_SOURCE, Manifest, ManifestRow, joined_rows
 from diascope.errors import ImageError
 from diascope.evaluation.tone import label_of
 from diascope.figures import JudgedRow, UnreadableRow
@@ -78,9 +78,9 @@ def with_joined_groups(
     judged: Sequence[JudgedRow], rows: Sequence[ManifestRow], groups: Path | None, track: Track
 ) -> list[JudgedRow]:
     """Judged rows in groups that also hold the copies found and the persons known."""
-    # The search is dear: only rows that enter an interval, and drawn pictures have no copies.
+    # The search is dear, and drawn pictures have no copies.
     read = {row.path for row in judged if row.source != RENDERED_SOURCE}
-    wanted = trainable([row for row in rows if row.path in read])
+    wanted = [row for row in rows if row.path in read]
     known = None if groups is None else str(groups)
     joined = joined_rows(wanted, DataConfig(join_copies=True, groups=known), track=track)
     group_of = {row.path: row.group_id for row in joined}
