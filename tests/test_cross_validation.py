@@ -378,10 +378,26 @@ class TestStart:
         shipped("photos", photographs=677)
         config = config.model_copy(update={"init_from": "photos"})
         with pytest.raises(
-            ConfigError, match=r'photos learnt from 677 photographs(?s:.*)"rendered"'
+            ConfigError, match=r'learnt from 677 photographs(?s:.*)"rendered"'
         ):
             cross_validate(config, manifest, by="source", out=tmp_path / "run")
         assert not (tmp_path / "run").exists()
+
+    def test_every_fold_starts_from_the_bundle_given(self, config, manifest, shipped, tmp_path):
+        shipped("rendered")
+        start = tmp_path / "models" / "rendered"
+        network = bundles.load_bundle(start).description.network
+        cross_validate(
+            config.model_copy(update={"network": network}),
+            manifest,
+            by="source",
+            folds=[["atlas"]],
+            out=tmp_path / "run",
+            init_from=start,
+        )
+        digest = bundles.load_bundle(start).description.files[bundles.WEIGHTS]
+        fold = bundles.load_bundle(tmp_path / "run" / "fold-0" / "bundle")
+        assert f"(SHA-256 {digest[:12]}" in fold.description.data.summary
 
     def test_folds_of_a_start_trained_anew_are_not_used_again(
         self, config, manifest, shipped, tmp_path

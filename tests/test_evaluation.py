@@ -35,7 +35,9 @@ OTHER, MIXED = ManifestLabel.OTHER, ManifestLabel.MIXED
 NUMBERS = count()
 
 
-def judged(label, verdict, red, brown, *, group=None, tone="", ita=30.0, temperature=1.0):
+def judged(
+    label, verdict, red, brown, *, group=None, tone="", ita=30.0, temperature=1.0, possible=None
+):
     """A row as a predictor judged it; the rest of the probability is neither's."""
     path = f"{next(NUMBERS)}.png"
     return JudgedRow(
@@ -53,6 +55,7 @@ def judged(label, verdict, red, brown, *, group=None, tone="", ita=30.0, tempera
         p_neither=1 - red - brown,
         separation=brown / (red + brown),
         temperature=temperature,
+        conformal_set=possible,
     )
 
 
@@ -141,6 +144,7 @@ class TestSection:
             (MeasureName.BALANCED_ACCURACY, (2 / 4 + 1 / 2 + 0) / 3, 7),
             (MeasureName.DECLINED_OF_OTHER, 1 / 2, 2),
             (MeasureName.NEITHER_CALLED_NEITHER, 0 / 1, 1),
+            (MeasureName.NEITHER_GIVEN_A_COLOUR, 1 / 1, 1),
         ],
     )
     def test_by_hand(self, name, value, n):
@@ -151,6 +155,17 @@ class TestSection:
         rows = [judged(RED, Verdict.ERYTHEMATOUS, 0.8, 0.1)] * 3
         rows += [judged(BROWN, Verdict.ERYTHEMATOUS, 0.8, 0.1)]
         assert section("all", rows, 0).measures[MeasureName.ECE].value == pytest.approx(0.05)
+
+    def test_conformal_coverage_by_hand(self):
+        sets = ("erythematous", "erythematous neither", "hyperpigmented", "")
+        rows = [judged(RED, Verdict.UNCLEAR, 0.5, 0.4, possible=each) for each in sets]
+        rows += [judged(BROWN, Verdict.UNCLEAR, 0.5, 0.4, possible="erythematous hyperpigmented")]
+        rows += [judged(NEITHER, Verdict.UNCLEAR, 0.5, 0.4)]
+        found = section("all", rows, 0).measures
+        assert found[MeasureName.CONFORMAL_OF_RED].value == 2 / 4
+        assert found[MeasureName.CONFORMAL_OF_BROWN].value == 1
+        assert found[MeasureName.CONFORMAL_OF_NEITHER].value is None
+        assert "no conformal sets" in found[MeasureName.CONFORMAL_OF_NEITHER].note
 
     def test_before_and_after_temperature_by_hand(self):
         # Logits log(4), 0, 0 divided by 2 are 2/4, 1/4, 1/4; undivided 4/6, 1/6, 1/6.
@@ -367,10 +382,11 @@ class TestOutput:
 
     def test_notes_say_how_often_what_is_to_decline_was_declined(self, report):
         measures = report.overall.measures
-        other, neither = (measures[name] for name in DECLINING)
-        assert notes(report)[:2] == [
+        other, neither, coloured = (measures[name] for name in DECLINING)
+        assert notes(report)[:3] == [
             f"declined of other: {cell(other)}, 1 rows",
             f"neither called neither: {cell(neither)}, 16 rows",
+            f"neither given a colour: {cell(coloured)}, 16 rows",
         ]
         _, _, ward = report.sources
         said = declining_notes(ward)

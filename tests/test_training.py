@@ -599,7 +599,9 @@ def test_a_share_of_the_start_stays_in_the_result(finished, tmp_path):
 
 
 def test_a_share_of_nothing_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match=r"train\.start_share = 0\.5: this run starts from nothing"):
+    with pytest.raises(
+        ConfigError, match=r"train\.start_share = 0\.5: this run starts from nothing"
+    ):
         fit(tiny(**DRAWN, start_share=0.5), [], tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -90,6 +90,9 @@ _POOLED = (
     MeasureName.BRIER_BEFORE,
     *DECLINING,
     MeasureName.OTHER_CALLED_AT_70,
+    MeasureName.CONFORMAL_OF_RED,
+    MeasureName.CONFORMAL_OF_BROWN,
+    MeasureName.CONFORMAL_OF_NEITHER,
 )
 
 Floats = npt.NDArray[np.float64]
@@ -167,6 +170,7 @@ def cross_validate(
     group_folds: int = 5,
     seed: int = 0,
     config_folder: Path | None = None,
+    init_from: Path | None = None,
     overwrite: bool = False,
     track: Track = silent,
 ) -> CrossValidation:
@@ -186,16 +190,19 @@ def cross_validate(
         group_folds: number of folds by group.
         seed: of the deal by group.
         config_folder: folder that ``config.data.groups`` is relative to.
+        init_from: bundle that every fold starts from; None: as ``config.init_from`` says.
         overwrite: start afresh where ``out`` holds figures or finished folds.
         track: shows progress.
 
     Raises:
-        ConfigError: ``config.init_from`` names a bundle that learnt from photographs.
+        ConfigError: the bundle to start from learnt from photographs.
         SplitError: an unknown source, too few groups, or a fold without which a class is missing.
         OutputError: figures, or folds of another recipe, are in ``out``; or it cannot be written.
     """
     check_free(out / REPORT, overwrite)
-    start = _start_digest(config)
+    if init_from is None and config.init_from is not None:
+        init_from = resolve_bundle(config.init_from)
+    start = _Start.of(init_from)
     colour, unreadable = _colour_of(manifest.rows, track)
     # A column split is another deal: the folds here take its place.
     readable = [
@@ -396,7 +403,7 @@ class _FoldRun:
     """The work of one fold, in a folder of its own."""
 
     config: RunConfig
-    start: str | None
+    start: "_Start | None"
     fold: Fold
     colour: Mapping[str, Floats]
     folder: Path
@@ -415,6 +422,7 @@ class _FoldRun:
             self.config,
             self.fold.training,
             self.folder,
+            init_from=None if self.start is None else self.start.folder,
             resume=earlier is not None and (self.folder / CHECKPOINT).is_file(),
             overwrite=overwrite or earlier is not None,
             track=track,
@@ -459,24 +467,34 @@ def _earlier(file: Path, digest: str) -> _FoldState | None:
     return state
 
 
-def _start_digest(config: RunConfig) -> str | None:
-    """Of the weights that every fold starts from; None: it starts from nothing."""
-    if config.init_from is None:
-        return None
-    description = load_bundle(resolve_bundle(config.init_from)).description
-    if description.data.photographs > 0:
-        raise ConfigError(
-            f"init_from: {config.init_from} learnt from {description.data.photographs} photographs,"
-            " which may be those left out;\n"
-            'start from drawn marks alone (init_from = "rendered") or leave init_from out'
-        )
-    return description.files[WEIGHTS]
+@dataclass(frozen=True)
+class _Start:
+    """The bundle that every fold starts from, and the digest of its weights."""
+
+    folder: Path
+    digest: str
+
+    @classmethod
+    def of(cls, folder: Path | None) -> "_Start | None":
+        """None: from nothing."""
+        if folder is None:
+            return None
+        description = load_bundle(folder).description
+        if description.data.photographs > 0:
+            raise ConfigError(
+                f"init_from: {description.name} learnt from {description.data.photographs} "
+                "photographs, which may be those left out;\n"
+                'start from drawn marks alone (init_from = "rendered") or leave init_from out'
+            )
+        return cls(folder, description.files[WEIGHTS])
 
 
-def _digest(config: RunConfig, start: str | None, fold: Fold, colour: Mapping[str, Floats]) -> str:
+def _digest(
+    config: RunConfig, start: _Start | None, fold: Fold, colour: Mapping[str, Floats]
+) -> str:
     """Of the recipe, its start, the rows and, through their colour statistics, the pictures."""
     whole = hashlib.sha256(config.model_dump_json().encode())
-    whole.update((start or "").encode())
+    whole.update((start.digest if start else "").encode())
     for row in (*fold.training, *fold.held_out):
         fields = (row.path, row.mark_type.value, row.source, row.group_id, row.box)
         whole.update(json.dumps(fields).encode() + colour[row.path].tobytes())

@@ -60,6 +60,14 @@ class MeasureName(StrEnum):
     """Share of lesions to decline as sure of a colour as the surest 70 % of red and brown."""
     NEITHER_CALLED_NEITHER = "neither_called_neither"
     """Share of neither that got the verdict neither."""
+    NEITHER_GIVEN_A_COLOUR = "neither_given_a_colour"
+    """Share of neither that got a red or brown verdict."""
+    CONFORMAL_OF_RED = "conformal_coverage_of_red"
+    """Share of red whose conformal set holds red."""
+    CONFORMAL_OF_BROWN = "conformal_coverage_of_brown"
+    """Share of brown whose conformal set holds brown."""
+    CONFORMAL_OF_NEITHER = "conformal_coverage_of_neither"
+    """Share of neither whose conformal set holds neither."""
 
 
 class Part(BaseModel):
@@ -90,7 +98,8 @@ class JudgedRow(Part):
     """One picture: what its label says and what a predictor said.
 
     ``tone`` is the skin-tone label of the manifest, empty without one; ``ita_degrees`` of the skin
-    around the mark, an estimate; ``temperature`` is the one the probabilities were scaled with.
+    around the mark, an estimate; ``temperature`` is the one the probabilities were scaled with;
+    ``conformal_set`` names the mark types it may be of, with spaces between; None without sets.
     """
 
     id: str
@@ -107,6 +116,7 @@ class JudgedRow(Part):
     p_neither: float
     separation: float
     temperature: float
+    conformal_set: str | None = None
 
 
 class UnreadableRow(Part):

@@ -215,6 +215,15 @@ Data = Annotated[
 Config = Annotated[
     Path, typer.Option("--config", metavar="FILE", help="A run's settings as TOML; see configs/.")
 ]
+InitFrom = Annotated[
+    str | None,
+    typer.Option(
+        "--init-from",
+        metavar="BUNDLE",
+        show_default="the config's",
+        help="Start from a bundle's weights: fine-tune on a few pictures of your own.",
+    ),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option(
@@ -532,14 +541,7 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last epoch of a run cut off.")
     ] = False,
-    init_from: Annotated[
-        str | None,
-        typer.Option(
-            "--init-from",
-            metavar="BUNDLE",
-            help="Start from a bundle's weights: fine-tune on a few pictures of your own.",
-        ),
-    ] = None,
+    init_from: InitFrom = None,
     device: Annotated[
         Literal["auto", "cpu", "cuda"] | None,
         typer.Option("--device", show_default="the config's", help="Where to train."),
@@ -775,6 +777,7 @@ def cross_validate(
     ] = 5,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the deal into folds.")] = 0,
     settings: Settings = None,
+    init_from: InitFrom = None,
     device: Annotated[
         Literal["auto", "cpu", "cuda"] | None,
         typer.Option("--device", show_default="the config's", help="Where to train."),
@@ -807,6 +810,7 @@ def cross_validate(
             group_folds=folds,
             seed=seed,
             config_folder=config.parent,
+            init_from=None if init_from is None else resolve_bundle(init_from),
             overwrite=overwrite,
             track=track,
         )

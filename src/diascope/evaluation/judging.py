@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from diascope.bundle import DRAWN
+from diascope.calibration import ConformalGate, conformal_set
 from diascope.config import DataConfig
 from diascope.dataset import RENDERED_SOURCE, Manifest, ManifestRow, joined_rows
 from diascope.errors import ImageError
@@ -31,8 +32,9 @@ def judge(
         if isinstance(prediction, ImageError):
             unreadable.append(unreadable_row(row, prediction))
         else:
-            temperature = predictor.bundle.description.temperature
-            judged.append(judged_row(row, tone, prediction, temperature))
+            description = predictor.bundle.description
+            gate = description.conformal
+            judged.append(judged_row(row, tone, prediction, description.temperature, gate))
     return judged, unreadable
 
 
@@ -48,9 +50,14 @@ def _predictions(
 
 
 def judged_row(
-    row: ManifestRow, tone: str, prediction: Prediction, temperature: float
+    row: ManifestRow,
+    tone: str,
+    prediction: Prediction,
+    temperature: float,
+    gate: ConformalGate | None = None,
 ) -> JudgedRow:
     """A row with what was said of its picture; the verdict is the pixels' alone."""
+    possible = None if gate is None else conformal_set(prediction.class_probabilities, gate)
     return JudgedRow(
         id=row.id,
         path=row.path,
@@ -66,6 +73,7 @@ def judged_row(
         p_neither=prediction.probabilities[MarkType.NEITHER],
         separation=prediction.separation,
         temperature=temperature,
+        conformal_set=None if possible is None else " ".join(sorted(possible)),
     )
 
 

@@ -101,6 +101,7 @@ def _measures(rows: Sequence[JudgedRow]) -> dict[MeasureName, Measure]:
         **_selective_measures(coloured),
         **_calibration_measures(classed),
         **_declining_measures(rows, coloured),
+        **_conformal_measures(classed),
     }
     return {name: found[name] for name in MeasureName}
 
@@ -152,6 +153,7 @@ def _declining_measures(
     neither = [row for row in rows if row.mark_type is ManifestLabel.NEITHER]
     is_declined = [row.verdict.declines for row in other]
     is_neither = [row.verdict is Verdict.NEITHER for row in neither]
+    is_coloured = [not row.verdict.declines for row in neither]
     at_70 = no_measure(0, "no value: no rows")
     if other and coloured:
         # The threshold is held fixed in the draws.
@@ -163,7 +165,30 @@ def _declining_measures(
         MeasureName.NEITHER_CALLED_NEITHER: measure(
             neither, partial(metrics.proportion, is_neither)
         ),
+        MeasureName.NEITHER_GIVEN_A_COLOUR: measure(
+            neither, partial(metrics.proportion, is_coloured)
+        ),
     }
+
+
+def _conformal_measures(classed: Sequence[JudgedRow]) -> dict[MeasureName, Measure]:
+    """Share of each class whose conformal set holds it."""
+    found = {}
+    for name, label in zip(_CONFORMAL, CLASSES, strict=True):
+        rows = [row for row in classed if row.mark_type is label]
+        if rows and any(row.conformal_set is None for row in rows):
+            found[name] = no_measure(len(rows), "no value: the model has no conformal sets")
+            continue
+        holds = [label.value in (row.conformal_set or "").split() for row in rows]
+        found[name] = measure(rows, partial(metrics.proportion, holds))
+    return found
+
+
+_CONFORMAL = (
+    MeasureName.CONFORMAL_OF_RED,
+    MeasureName.CONFORMAL_OF_BROWN,
+    MeasureName.CONFORMAL_OF_NEITHER,
+)
 
 
 def probabilities_of(rows: Sequence[JudgedRow]) -> Floats:

@@ -25,7 +25,11 @@ _PRINTED = (
     MeasureName.SENSITIVITY,
     MeasureName.SPECIFICITY,
 )
-DECLINING = (MeasureName.DECLINED_OF_OTHER, MeasureName.NEITHER_CALLED_NEITHER)
+DECLINING = (
+    MeasureName.DECLINED_OF_OTHER,
+    MeasureName.NEITHER_CALLED_NEITHER,
+    MeasureName.NEITHER_GIVEN_A_COLOUR,
+)
 """Measures on rows that are neither red nor brown."""
 
 Rows = list[tuple[str, ...]]
