@@ -227,7 +227,8 @@ def sizes(folder, pattern):
 
 def test_killed_midway_the_rerun_fetches_only_what_is_missing(bucket_files, tmp_path):
     images = tmp_path / "dataset" / "images"
-    slow = {name: 0.1 for name in bucket_files if name.startswith("dataset/images")}
+    # So slow that a busy machine still sees it midway.
+    slow = {name: 0.3 for name in bucket_files if name.startswith("dataset/images")}
     slow |= {image(n): 0.0 for n in range(4)}
     with serving(bucket_files, slow=slow) as bucket:
         process = start(bucket, tmp_path)
