@@ -69,7 +69,7 @@ def by_measure() -> None:
         )
         for name in names
     ]
-    table("Measures:", f"figure | n | {' | '.join(parts)}", rows)
+    table("Measures:", f"figure | n of the first | {' | '.join(parts)}", rows)
 
 
 def conditions() -> None:
