@@ -14,7 +14,7 @@ PHOTOS := ../shared/photos/manifest.csv
 # The first Python that is 3.11 or later and can make environments; name another as PYTHON=...
 PYTHONS := python3.13 python3.12 python3.11 python3 python
 
-.PHONY: help demo test check fix clean sample models models-rendered models-photos venv
+.PHONY: help demo test check fix clean sample models models-rendered models-photos seeds venv
 
 help:
 	@echo 'make demo     train a small model, judge it, and read its verdict on the sample pictures'
@@ -22,7 +22,8 @@ help:
 	@echo 'make check    lint, formatting and types; changes nothing'
 	@echo 'make fix      mend what lint and formatting can mend'
 	@echo 'make sample   draw data/sample again'
-	@echo 'make models   train both shipped models again, with their figures: three quarters of an hour'
+	@echo 'make models   train both shipped models again, with their figures: about an hour'
+	@echo 'make seeds    the recipe with two more seeds, for the lab book: after make models'
 	@echo 'make clean    remove caches, builds and the demo run; $(VENV) and other runs stay'
 
 venv: $(INSTALLED)

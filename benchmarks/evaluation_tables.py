@@ -7,21 +7,22 @@ import json
 from pathlib import Path
 from typing import Any
 
+from diascope.evaluation import telling
+from diascope.figures import Measure
+
 RUNS = Path("runs")
 SEEDS = ("photos-by-source", "seeds/by-source-1", "seeds/by-source-2")
-Measure = dict[str, Any]
 
 
 def read(name: str) -> dict[str, Any]:
     return json.loads((RUNS / name).read_text(encoding="utf-8"))
 
 
-def cell(measure: Measure, *, percent: bool = False) -> str:
-    if measure["value"] is None:
-        return "-"
-    values = [measure[name] for name in ("value", "low", "high")]
-    shown = [f"{100 * each:.1f}" if percent else f"{each:.3f}" for each in values]
-    return f"{shown[0]}{' %' if percent else ''} [{shown[1]}, {shown[2]}]"
+def cell(measure: dict[str, Any], *, percent: bool = False) -> str:
+    if not percent or measure["value"] is None:
+        return telling.cell(Measure(**measure))
+    value, low, high = (100 * measure[name] for name in ("value", "low", "high"))
+    return f"{value:.1f} % [{low:.1f}, {high:.1f}]"
 
 
 def table(title: str, header: str, rows: list[tuple[str, ...]]) -> None:

@@ -377,7 +377,9 @@ class TestStart:
     def test_weights_that_saw_photographs_are_refused(self, config, manifest, shipped, tmp_path):
         shipped("photos", photographs=677)
         config = config.model_copy(update={"init_from": "photos"})
-        with pytest.raises(ConfigError, match=r'learnt from 677 photographs(?s:.*)"rendered"'):
+        with pytest.raises(
+            ConfigError, match=r'untrained learnt from 677 photographs(?s:.*)"rendered"'
+        ):
             cross_validate(config, manifest, by="source", out=tmp_path / "run")
         assert not (tmp_path / "run").exists()
 

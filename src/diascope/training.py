@@ -348,13 +348,14 @@ class _Run:
     ) -> None:
         self.config, self.data, self.fabric, self.out = config, data, fabric, out
         self.start = start
+        self.started = {} if start is None else _tensors(start.weights())
         self.history: list[dict[str, float]] = []
         self.events: SummaryWriter | None = None
         self.best = _Best()
         torch.manual_seed(config.seed)
         network = MarkNetwork(config.network)
         if start is not None:
-            network.load_state_dict(_tensors(start.weights()))
+            network.load_state_dict(self.started)
         network = network.to(memory_format=torch.channels_last)
         decay = get_ema_multi_avg_fn(config.train.ema_decay)  # type: ignore[no-untyped-call]
         self.averaged = AveragedModel(network, multi_avg_fn=decay, use_buffers=True)
@@ -476,9 +477,7 @@ class _Run:
         averaged = self.averaged.module.state_dict()
         weights = {name: value.detach().cpu().clone() for name, value in averaged.items()}
         share = self.config.train.start_share
-        if self.start is None or share == 0:
-            return weights
-        for name, started in _tensors(self.start.weights()).items():
+        for name, started in self.started.items() if share > 0 else ():
             if started.is_floating_point():
                 weights[name].lerp_(started, share)
         return weights
