@@ -136,7 +136,7 @@ def main() -> None:
     else:
         size = model.description.preprocessing.size
         drawn = list(render_labelled(3000, config.seed + 1, size, workers=available_cores()))
-        drawn = [(pixels, label) for pixels, label in drawn if label in CLASSES]
+        drawn = [(pixels, label) for pixels, label, _ in drawn if label in CLASSES]
         known = model.arrays([pixels for pixels, _ in drawn])[1]
         labels = [MarkType(label.value) for _, label in drawn]
     space = fit_feature_space(known, labels)

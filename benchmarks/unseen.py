@@ -26,7 +26,7 @@ from diascope.dataset import ManifestRow, joined_rows, read_manifest
 from diascope.image import read_picture
 from diascope.labels import ManifestLabel
 from diascope.network import MarkNetwork, evaluation_network
-from diascope.preprocess import prepare_pixels
+from diascope.preprocess import DEPTH_RANGE, prepare_pixels
 
 PARTS = (
     ("dermnet",),
@@ -51,13 +51,16 @@ def prepared(pixels: np.ndarray, size: int) -> np.ndarray:
 def with_reference(pixels: np.ndarray, size: int, *, percentile: float, skin: bool) -> np.ndarray:
     """As ``preprocess``, with another reference skin."""
     seen = prepare_pixels(pixels, None, size).pixels
-    coloured = (seen.max(axis=-1) >= 40) & (seen.min(axis=-1) <= 244)
+    coloured = (seen.max(axis=-1) >= 40) & (seen.max(axis=-1) < 253) & (seen.min(axis=-1) <= 244)
     where = coloured & can_be_skin(seen) if skin else coloured
     if where.mean() < 0.15:
         where = coloured if coloured.mean() >= 0.15 else np.ones_like(coloured)
     reference = np.percentile(seen[where], percentile, axis=0)
     density = np.interp(reference, np.arange(256), DENSITY)
-    return np.ascontiguousarray((DENSITY[seen] - density).transpose(2, 0, 1), dtype=np.float32)
+    relative = DENSITY[seen] - density
+    depth = relative.mean(axis=-1, keepdims=True)
+    relative += np.clip(depth, *DEPTH_RANGE) - depth
+    return np.ascontiguousarray(relative.transpose(2, 0, 1), dtype=np.float32)
 
 
 def logits(

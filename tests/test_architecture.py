@@ -16,8 +16,8 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "diascope"
 
 # Rooms of one floor do not import each other. A new module gets its floor here.
 FLOORS = [
-    "labels errors machine progress",
-    "config files image colour figures",
+    "labels errors machine progress canvas",
+    "config files image colour figures portrait",
     "preprocess renderer network calibration familiarity metrics quality explain duplicates report "
     "guidance download perturbation evidence",
     "augment baseline bundle export dataset sources",

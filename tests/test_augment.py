@@ -11,6 +11,7 @@ PLAIN = AugmentConfig(
     min_crop=1.0, exposure_stops=0.0, white_balance=0.0, blur=0.0, noise=0.0, jpeg=0.0
 )
 DEFAULT = AugmentConfig()
+COVER = np.arange(16, dtype=np.uint8).reshape(4, 4)
 
 
 @pytest.fixture(scope="module")
@@ -41,15 +42,18 @@ def test_a_seed_decides_the_picture(seed, position):
         again, box_again = other.photograph(picture(), inner, (seed, position))
         np.testing.assert_array_equal(pixels, again)
         assert changed_box == box_again
-    np.testing.assert_array_equal(
-        first.drawn(picture(), (seed, position)), other.drawn(picture(), (seed, position))
-    )
+    for one, same in zip(
+        first.drawn(picture(), COVER, (seed, position)),
+        other.drawn(picture(), COVER, (seed, position)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(one, same)
 
 
 def test_seeds_differ(default):
     photographs = {default.photograph(picture(), None, (0, n))[0].tobytes() for n in range(20)}
     assert len(photographs) == 20
-    assert len({default.drawn(picture(), (0, n)).tobytes() for n in range(60)}) == 8
+    assert len({default.drawn(picture(), COVER, (0, n))[0].tobytes() for n in range(60)}) == 8
 
 
 @settings(max_examples=30)
@@ -60,7 +64,7 @@ def test_the_input_stays_as_it_was(default, seed):
     changed, _ = default.photograph(pixels, None, seed)
     changed[:] = 0
     default.photograph(pixels, (3.0, 4.0, 20.0, 30.0), seed)
-    default.drawn(pixels, seed)
+    default.drawn(pixels, COVER, seed)
     np.testing.assert_array_equal(pixels, before)
 
 
@@ -79,11 +83,17 @@ def test_what_comes_back_is_a_picture(default, seed, height, width):
 
 
 @given(st.integers(0, 10**6))
-def test_a_drawn_picture_is_only_turned_or_mirrored(seed):
-    pixels = picture(32, 32)
-    turned = Augmentation(DEFAULT).drawn(pixels, seed)
-    eight = [np.rot90(side, k) for side in (pixels, pixels[:, ::-1]) for k in range(4)]
-    assert sum(np.array_equal(turned, each) for each in eight) == 1
+def test_a_drawn_picture_is_only_turned_or_mirrored_and_its_cover_with_it(seed):
+    pixels = picture(64, 64)
+    cover = np.ascontiguousarray(pixels[::8, ::8, 0])  # of coarser cells
+    turned, cover_turned = Augmentation(DEFAULT).drawn(pixels, cover, seed)
+    turns = [
+        lambda seen, k=k, side=side: np.rot90(seen[:, ::side], k)
+        for side in (1, -1)
+        for k in range(4)
+    ]
+    (turn,) = [turn for turn in turns if np.array_equal(turned, turn(pixels))]
+    np.testing.assert_array_equal(cover_turned, turn(cover))
 
 
 @settings(max_examples=30)

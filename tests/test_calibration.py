@@ -12,6 +12,7 @@ from diascope.calibration import (
     conformal_set,
     decide,
     decide_by_set,
+    filled,
     fit_conformal,
     fit_temperature,
     log_loss,
@@ -219,18 +220,18 @@ def gate(red=0.4, brown=0.4, neither=0.4, name=0.0, distance=None):
 
 
 def test_a_threshold_by_hand():
-    # Ten pictures at 90 %: rank ceil(11 x 0.9) = 10, the least probability of all.
+    # Ten pictures at 90 %: rank 11 x 0.9 = 9.9, nine tenths of the way from the ninth to the tenth.
     shares = [0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.3]
     fitted = fit_conformal(of_red(shares), [RED_MARK] * 10, coverage=0.9)
-    assert fitted.least_probability[RED_MARK] == 0.3
-    # At 80 %: rank ceil(8.8) = 9.
-    fitted = fit_conformal(of_red(shares), [RED_MARK] * 10, coverage=0.8)
-    assert fitted.least_probability[RED_MARK] == 0.55
+    assert fitted.least_probability[RED_MARK] == pytest.approx(0.325)
+    # At 8 of 11: rank 8, a whole one.
+    fitted = fit_conformal(of_red(shares), [RED_MARK] * 10, coverage=8 / 11)
+    assert fitted.least_probability[RED_MARK] == 0.6
     assert fitted.rows == {RED_MARK: 10, BROWN_MARK: 0, NO_MARK: 0}
 
 
 def test_too_few_groups_exclude_nothing():
-    # Rank ceil(9 x 0.9) = 9 of eight: no threshold can promise 90 %.
+    # Rank 9 x 0.9 = 8.1 of eight: no threshold can promise 90 %.
     fitted = fit_conformal(of_red(np.linspace(0.5, 1, 8)), [RED_MARK] * 8, coverage=0.9)
     assert fitted.least_probability == dict.fromkeys(LABEL_ORDER, 0.0)
     assert conformal_set([0.0, 0.0, 1.0], fitted) == set(LABEL_ORDER)
@@ -238,11 +239,11 @@ def test_too_few_groups_exclude_nothing():
     assert nine.least_probability[RED_MARK] == 0.5
 
 
-@pytest.mark.parametrize(("pictures", "coverage"), [(30, 0.9), (99, 0.9), (40, 0.8)])
+@pytest.mark.parametrize(("pictures", "coverage"), [(29, 0.9), (99, 0.9), (39, 0.8)])
 def test_coverage_is_what_the_theory_says(pictures, coverage):
     """Of exchangeable scores the hits of a new sample are beta-binomial (Vovk 2012)."""
     rng, draws, fresh = np.random.default_rng(7), 400, 200
-    rank = int(np.ceil((pictures + 1) * coverage))
+    rank = round((pictures + 1) * coverage)
     hits = []
     for _ in range(draws):
         fitted = fit_conformal(
@@ -256,6 +257,15 @@ def test_coverage_is_what_the_theory_says(pictures, coverage):
     assert np.mean(hits) == pytest.approx(law.mean(), abs=margin)
     inside = np.mean([law.ppf(0.025) <= each <= law.ppf(0.975) for each in hits])
     assert inside > 0.92
+
+
+def test_few_pictures_hold_no_more_than_wanted():
+    """Rank 12.6 of 13: the next whole rank would hold 13 of 14, 0.929."""
+    rng, held = np.random.default_rng(8), []
+    for _ in range(4000):
+        fitted = fit_conformal(of_red(rng.uniform(size=13)), [RED_MARK] * 13, coverage=0.9)
+        held.append(1 - fitted.least_probability[RED_MARK])  # of even shares, those above
+    assert np.mean(held) == pytest.approx(0.9, abs=4 * np.std(held) / np.sqrt(len(held)))
 
 
 def test_each_class_has_the_coverage_by_itself():
@@ -301,9 +311,9 @@ def test_the_surest_are_named():
 def test_the_nearest_pass_as_familiar():
     labels, distances = [RED_MARK] * 60, np.arange(60.0)
     given = {"coverage": 0.9, "distances": distances}
-    # Rank ceil(61 x 0.9) = 55 of 0, 1, 2 ...
+    # Rank 61 x 0.9 = 54.9 of 0, 1, 2 ...
     fitted = fit_conformal(of_red(np.ones(60)), labels, familiar_share=0.9, **given)
-    assert fitted.most_distance == 54.0
+    assert fitted.most_distance == pytest.approx(53.9)
     # 99 % of new ones cannot be promised from 60, and all need no bound.
     for share in (0.99, 1.0):
         fitted = fit_conformal(of_red(np.ones(60)), labels, familiar_share=share, **given)
@@ -345,8 +355,11 @@ def test_a_fit_takes_whole_rows_only(probabilities, labels, groups):
         ((0.45, 0.45, 0.1), gate(), Verdict.UNCLEAR, (GateReason.TOO_CLOSE,)),
         ((0.35, 0.34, 0.31), gate(), Verdict.NOT_ASSESSABLE, (GateReason.UNLIKE_TRAINING,)),
         ((0.45, 0.1, 0.45), gate(), Verdict.NEITHER, (GateReason.NO_MARK,)),
-        ((0.5, 0.06, 0.44), gate(), Verdict.ERYTHEMATOUS, ()),
-        ((0.5, 0.06, 0.44), gate(name=0.6), Verdict.UNCLEAR, (GateReason.NOT_SURE,)),
+        ((0.55, 0.06, 0.39), gate(), Verdict.ERYTHEMATOUS, ()),
+        ((0.55, 0.06, 0.39), gate(name=0.6), Verdict.UNCLEAR, (GateReason.NOT_SURE,)),
+        # It may be unmarked skin; without a threshold for that, nobody can tell.
+        ((0.5, 0.06, 0.44), gate(), Verdict.UNCLEAR, (GateReason.NOT_SURE,)),
+        ((0.5, 0.06, 0.44), gate(neither=0.0), Verdict.ERYTHEMATOUS, ()),
         # The likeliest of all is not in the set: the likeliest in it is told.
         ((0.5, 0.1, 0.4), gate(red=0.6), Verdict.NEITHER, (GateReason.NO_MARK,)),
     ],
@@ -365,7 +378,21 @@ def test_a_colour_is_named_only_where_the_other_is_excluded(logits, red, brown, 
     if not verdict.declines:
         assert verdict.value in possible
         assert len(possible & {RED_MARK, BROWN_MARK}) == 1
+        assert NO_MARK not in possible or neither == 0
         assert probabilities[LABEL_ORDER.index(MarkType(verdict.value))] >= name
+
+
+def test_a_spare_fit_stands_in_where_groups_are_few():
+    few, spare = gate(neither=0.0), gate(red=0.1, brown=0.2, neither=0.3)
+    spare = spare.model_copy(
+        update={"data": "drawn ones", "groups": dict.fromkeys(LABEL_ORDER, 99)}
+    )
+    both = filled(few, spare)
+    assert list(both.least_probability.values()) == [0.4, 0.4, 0.3]
+    assert list(both.groups.values()) == [20, 20, 99]
+    assert both.data == "tests; of neither: drawn ones"
+    assert (both.least_to_name, both.most_distance) == (few.least_to_name, few.most_distance)
+    assert filled(spare, few) == spare
 
 
 def test_the_rule_needs_what_was_fitted_for_it():

@@ -427,11 +427,12 @@ def test_a_bad_picture_stops_the_search_for_copies(tmp_path):
 
 
 def test_a_drawn_picture_is_a_sample():
-    pixels = render(3, size=32, mark_type=BROWN).pixels
-    sample = rendered_sample(pixels, BROWN, 3)
+    pixels, cover = render(3, size=32, mark_type=BROWN).pixels, np.ones((4, 4), np.uint8)
+    sample = rendered_sample(pixels, BROWN, 3, cover)
+    assert sample.cover is cover
     assert sample.pixels is pixels
     assert (sample.target, sample.source, sample.drawn) == ((0.0, 1.0, 0.0), "rendered", True)
-    assert sample.group_id != rendered_sample(pixels, BROWN, 4).group_id
+    assert sample.group_id != rendered_sample(pixels, BROWN, 4, cover).group_id
 
 
 # Weights.

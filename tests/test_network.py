@@ -2,7 +2,13 @@ import pytest
 import torch
 
 from diascope.config import NetworkConfig, load_config
-from diascope.network import MarkNetwork, evaluation_network, parameter_count
+from diascope.network import (
+    AXES,
+    MarkNetwork,
+    TaughtNetwork,
+    evaluation_network,
+    parameter_count,
+)
 
 torch.set_num_threads(1)
 
@@ -45,6 +51,33 @@ def test_shapes(network, inputs):
     assert logits.shape == (4, 3)
     assert pooled.shape == (4, 24)
     assert feature_map.shape == (4, 24, 16, 16)
+
+
+def test_light_and_shadow_move_one_axis_alone():
+    axes = torch.tensor(AXES)
+    torch.testing.assert_close(axes @ torch.tensor([0.1, 0.3, 0.6]), torch.tensor([1.0, 1.6, 2.4]))
+    torch.testing.assert_close(axes @ torch.ones(3), torch.tensor([3.0, 0.0, 0.0]))
+
+
+def test_the_network_sees_densities_along_its_axes(network, inputs):
+    seen = []
+    hook = network.stem.register_forward_hook(lambda _, given, __: seen.append(given[0]))
+    network(inputs)
+    hook.remove()
+    torch.testing.assert_close(seen[0], torch.einsum("ij,njhw->nihw", torch.tensor(AXES), inputs))
+
+
+@torch.no_grad()
+def test_what_teaches_places_leaves_the_network_as_it_is(network, inputs):
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    taught = TaughtNetwork(network, SMALL.widths).eval()
+    logits, places = taught(inputs)
+    torch.testing.assert_close(logits, network(inputs))
+    assert [tuple(each.shape) for each in places] == [(4, 3, 16, 16)]  # one stage has one map
+    deep = MarkNetwork(NetworkConfig(widths=[16, 16, 24, 32]))
+    _, places = TaughtNetwork(deep, [16, 16, 24, 32])(inputs)
+    assert [tuple(each.shape) for each in places] == [(4, 3, 8, 8), (4, 3, 4, 4)]
+    assert list(network.state_dict()) == list(before)
 
 
 @torch.no_grad()

@@ -181,6 +181,29 @@ def test_where_little_else_is_left_they_count(colour):
     assert is_near(prepare_pixels(pixels, None, 64).reference, colour)
 
 
+def test_clipped_skin_is_no_reference_unless_little_else_is_left():
+    clipped = (254, 215, 185)
+    assert can_be_skin(flat(clipped)).all()
+    pixels = flat(clipped)
+    pixels[:12] = SKIN
+    assert is_near(prepare_pixels(pixels, None, 64).reference, SKIN)
+    pixels[:8] = clipped
+    assert is_near(prepare_pixels(pixels, None, 64).reference, clipped)
+
+
+def test_shine_and_hair_keep_their_colour_within_bounds():
+    pixels = flat(SKIN)
+    pixels[:10], pixels[10:20] = (250, 240, 236), (12, 9, 6)
+    prepared = prepare_pixels(pixels, None, 64)
+    plain = optical_density(np.array([(250, 240, 236), (12, 9, 6)]) / 255)
+    plain = plain - optical_density(prepared.reference / 255)
+    assert plain[0].mean() < -0.05
+    assert plain[1].mean() > 0.9
+    for row, bound, own in zip((5, 15), (-0.05, 0.9), plain, strict=True):
+        np.testing.assert_allclose(prepared.tensor[:, row, 0], own - own.mean() + bound, atol=1e-5)
+    assert np.abs(prepared.tensor[:, 40, 0]).max() < 0.003
+
+
 def test_cloth_of_another_colour_is_no_reference():
     pixels = flat(SKIN)
     pixels[:50] = (60, 110, 190)

@@ -19,6 +19,7 @@ from diascope.errors import OutputError
 from diascope.labels import ManifestLabel
 from diascope.renderer import (
     CONTRAST_RANGE,
+    COVER_SIDE,
     ITA_RANGE,
     render,
     render_labelled,
@@ -86,12 +87,16 @@ def test_the_number_of_workers_changes_nothing(tmp_path, monkeypatch):
 
 def test_pictures_and_labels_for_training_are_those_of_the_series(series):
     labelled = list(render_labelled(5, 0, SIZE))
-    for drawn, again, (pixels, mark_type) in zip(
+    assert SIZE % COVER_SIDE == 0
+    cell = SIZE // COVER_SIDE
+    for drawn, again, (pixels, mark_type, cover) in zip(
         series[:5], render_many(5, 0, SIZE), labelled, strict=True
     ):
         assert same(drawn, again)
         np.testing.assert_array_equal(pixels, drawn.pixels)
         assert mark_type is drawn.mark_type
+        cells = drawn.mask.reshape(COVER_SIDE, cell, COVER_SIDE, cell).mean(axis=(1, 3))
+        np.testing.assert_allclose(cover / 255, cells, atol=0.5 / 255 + 1e-6)
 
 
 # Skin.

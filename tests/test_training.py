@@ -35,7 +35,16 @@ from diascope.metrics import auroc
 from diascope.network import MarkNetwork, parameter_count
 from diascope.preprocess import prepare_pixels
 from diascope.renderer import render
-from diascope.training import BUNDLE_FOLDER, CHECKPOINT, CURVE, EVENTS, METRICS, fit, load_data
+from diascope.training import (
+    BUNDLE_FOLDER,
+    CHECKPOINT,
+    CURVE,
+    EVENTS,
+    METRICS,
+    fit,
+    load_data,
+    place_loss,
+)
 
 torch.set_num_threads(1)
 
@@ -58,6 +67,7 @@ SETTINGS = {
         "batch_size": 16,
         "learning_rate": 0.01,
         "ema_decay": 0.8,
+        "place_weight": 0.5,
         "device": "cpu",
         "threads": 1,
     },
@@ -191,6 +201,25 @@ def test_conformal_sets_are_fitted_on_held_out_photographs_of_one_class(rows, tm
         list(fitted.least_probability.values()), abs=1e-4
     )
     assert again.least_to_name == pytest.approx(fitted.least_to_name, abs=1e-4)
+
+
+def test_drawn_pictures_stand_in_for_classes_of_few_photographs(rows, tmp_path):
+    bare = [row for row in rows if row.mark_type is not CLEAR]
+    gates = {"rule": "conformal", "coverage": 0.6}
+    config = parse_config({**SETTINGS, "gates": gates}, "tiny")
+    description = load_bundle(fit(config, bare, tmp_path).bundle_folder).description
+    fitted = description.conformal
+    data = "held-out photographs; of neither: held-out rendered pictures"
+    assert fitted.data == data
+    held_out = load_data(config, [row for row in bare if row.mark_type != "other"]).validation
+    clear = [sample for sample in held_out if sample.drawn and sample.target[2] == 1]
+    inputs = np.stack([prepare_pixels(s.pixels, s.inner, 32).tensor for s in clear])
+    probabilities = Predictor.load(tmp_path / BUNDLE_FOLDER).probabilities(inputs)
+    again = fit_conformal(probabilities, [LABEL_ORDER[2]] * len(clear), coverage=0.6)
+    assert fitted.rows[LABEL_ORDER[2]] == len(clear) > 0
+    assert fitted.least_probability[LABEL_ORDER[2]] == pytest.approx(
+        again.least_probability[LABEL_ORDER[2]], abs=1e-4
+    )
 
 
 def test_the_distance_from_training_pictures_is_fitted_and_bounds_the_verdict(rows, tmp_path):
@@ -538,6 +567,32 @@ def test_validation_sees_the_averaged_weights(tmp_path):
     assert torch.equal(kept[1]["network"]["head.weight"], plain["head.weight"])
     assert not torch.allclose(behind, plain["head.weight"])
     assert torch.equal(kept[1]["best"][2]["head.weight"], behind)
+
+
+def test_the_loss_on_places_by_hand():
+    cover = torch.full((3, 4, 4), torch.nan)  # of the last picture nobody knows
+    cover[0], cover[1] = 0.0, 1.0
+    cover[0, :2, :2] = torch.tensor([[1.0, 1.0], [0.0, 0.0]])  # half of the first of four cells
+    targets = torch.tensor([[1.0, 0, 0], [0.5, 0.5, 0], [0, 1, 0]])
+    logits = torch.zeros(3, 3, 2, 2)
+    logits[0, 0, 0, 0] = 2.0  # surely red there
+    logits[2] = 50.0 * torch.randn(3, 2, 2)
+    log_sum = np.log(np.exp(2.0) + 2)
+    red_half = -(0.5 * (2.0 - log_sum) + 0.5 * (0.0 - log_sum))
+    first = (red_half + 3 * np.log(3)) / 4
+    by_hand = (first + np.log(3)) / 2
+    assert place_loss([logits], targets, cover).item() == pytest.approx(by_hand, rel=1e-5)
+    twice = place_loss([logits, logits], targets, cover)
+    assert twice.item() == pytest.approx(2 * by_hand, rel=1e-5)
+    sure = torch.tensor([-60.0, -60.0, 0.0])[None, :, None, None].expand(3, 3, 2, 2)
+    assert place_loss([sure], targets, torch.zeros(3, 4, 4)).item() == pytest.approx(0, abs=1e-6)
+    assert place_loss([logits], targets, torch.full((3, 4, 4), torch.nan)).item() == 0
+
+
+def test_places_are_taught_where_asked(finished, rows, tmp_path):
+    untaught = load_bundle(fit(tiny(place_weight=0.0), rows, tmp_path / "run").bundle_folder)
+    taught = load_bundle(finished[0].bundle_folder)
+    assert untaught.files["weights.safetensors"] != taught.files["weights.safetensors"]
 
 
 def test_it_learns(tmp_path):

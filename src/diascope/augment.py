@@ -60,7 +60,7 @@ class Augmentation:
     def __init__(self, config: AugmentConfig) -> None:
         boxes = A.BboxParams(format="pascal_voc", label_fields=[])
         self._min_crop = config.min_crop
-        self._turn = A.Compose([A.D4(p=1.0)])
+        self._turn = A.Compose([A.D4(p=1.0)], is_check_shapes=False)  # a cover is coarser
         self._changes = A.Compose(
             [
                 A.D4(p=1.0),
@@ -93,10 +93,13 @@ class Augmentation:
         left, top, right, bottom = (float(edge) for edge in changed["bboxes"][0][:4])
         return changed["image"], (left, top, right, bottom)
 
-    def drawn(self, pixels: Pixels, seed: int | Sequence[int]) -> Pixels:
-        """A drawn picture turned or mirrored; light and camera were drawn with it."""
+    def drawn(
+        self, pixels: Pixels, cover: Pixels, seed: int | Sequence[int]
+    ) -> tuple[Pixels, Pixels]:
+        """A drawn picture and its cover turned or mirrored; its light and camera were drawn."""
         self._turn.set_random_seed(int(np.random.default_rng(seed).integers(2**31)))
-        return np.asarray(self._turn(image=pixels)["image"])
+        turned = self._turn(image=pixels, mask=cover)
+        return np.asarray(turned["image"]), np.asarray(turned["mask"])
 
 
 def _random_part(rng: np.random.Generator, pixels: Pixels, least: float) -> Pixels:

@@ -43,6 +43,7 @@ from diascope.errors import BundleError, OutputError
 from diascope.evidence import Fact, Status, guidelines
 from diascope.familiarity import FeatureSpace
 from diascope.labels import LABEL_ORDER
+from diascope.preprocess import DEPTH_RANGE
 
 SCHEMA_VERSION: Literal[1] = 1
 """Raised when an older diascope would read a new ``bundle.json`` wrongly."""
@@ -98,13 +99,21 @@ class Preprocessing(_Part):
 
     size: int = Field(ge=32, le=512, description="side of the input in pixels")
     optical_density_offset: float = OPTICAL_DENSITY_OFFSET
-    reference: Literal["70th_percentile_of_skin_colours"] = "70th_percentile_of_skin_colours"
+    reference: Literal["70th_percentile_of_unclipped_skin"] = "70th_percentile_of_unclipped_skin"
+    depth_range: tuple[float, float] = DEPTH_RANGE
 
     @field_validator("optical_density_offset")
     @classmethod
     def _offset_is_the_code_s(cls, value: float) -> float:
         if value != OPTICAL_DENSITY_OFFSET:
             raise ValueError(f"this diascope prepares pictures with {OPTICAL_DENSITY_OFFSET}")
+        return value
+
+    @field_validator("depth_range")
+    @classmethod
+    def _bounds_are_the_code_s(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if value != DEPTH_RANGE:
+            raise ValueError(f"this diascope bounds density to {DEPTH_RANGE}")
         return value
 
 

@@ -6,7 +6,7 @@ A verdict declines by one of two rules, which the bundle names: fixed thresholds
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from enum import StrEnum
-from math import ceil
+from math import ceil, floor
 from typing import Annotated, cast
 
 import numpy as np
@@ -136,11 +136,12 @@ def fit_conformal(
     """Fit class-conditional split-conformal sets on held-out probabilities (N, 3).
 
     The score of a picture is 1 - P(its own class); a class's threshold is the score of rank
-    ceil((n + 1) coverage) among its n, so that a new exchangeable picture of that class is in its
-    set with that coverage or more (Vovk, Conditional validity of inductive conformal predictors,
-    ACML 2012; Sadinle, Lei, Wasserman, J Am Stat Assoc 2019;114:223; Angelopoulos, Bates,
-    arXiv:2107.07511). Pictures of one group are no new evidence: each group weighs one, spread
-    over its pictures (Dunn, Wasserman, Ramdas, J Am Stat Assoc 2023;118:2491).
+    (n + 1) coverage among its n, so that a new exchangeable picture of that class is in its set
+    with that coverage (Vovk, Conditional validity of inductive conformal predictors, ACML 2012;
+    Sadinle, Lei, Wasserman, J Am Stat Assoc 2019;114:223; Angelopoulos, Bates, arXiv:2107.07511).
+    Between two ranks the score is interpolated: the next whole rank would hold too much where
+    groups are few. Pictures of one group are no new evidence: each group weighs one, spread over
+    its pictures (Dunn, Wasserman, Ramdas, J Am Stat Assoc 2023;118:2491).
 
     With ``named_share`` below 1 the threshold to name a colour is fitted likewise, on the likelier
     of the two colours over red and brown pictures (Hendrycks, Gimpel, ICLR 2017); and with
@@ -177,6 +178,19 @@ def fit_conformal(
     )
 
 
+def filled(gate: ConformalGate, spare: ConformalGate) -> ConformalGate:
+    """``gate`` with the thresholds of ``spare`` for classes of which it had too few groups."""
+    lacking = [name for name in LABEL_ORDER if gate.least_probability[name] == 0]
+    if not lacking:
+        return gate
+    changed = {
+        field: getattr(gate, field) | {name: getattr(spare, field)[name] for name in lacking}
+        for field in ("least_probability", "rows", "groups")
+    }
+    names = ", ".join(lacking)
+    return gate.model_copy(update={**changed, "data": f"{gate.data}; of {names}: {spare.data}"})
+
+
 def _check_rows(values: Floats, labels: Sequence[MarkType], names: Sequence[Hashable]) -> None:
     if values.shape != (len(labels), len(LABEL_ORDER)) or len(names) != len(labels):
         raise ValueError(f"{values.shape} probabilities, {len(labels)} labels, {len(names)} groups")
@@ -190,14 +204,19 @@ def _most(distances: Floats, groups: Sequence[Hashable], share: float) -> float 
 
 
 def _reached(values: Floats, groups: Sequence[Hashable], share: float) -> float | None:
-    """Largest value that the weight of ceil((G + 1) share) of G groups reaches, or None."""
+    """Value of rank (G + 1) share among G groups, the largest first; None where that is over G.
+
+    The value of a whole rank is the largest that so much weight reaches; between, interpolated.
+    """
     sizes = Counter(groups)
-    # To a hair: parts such as three thirds must count as whole.
-    wanted = ceil(round((len(sizes) + 1) * share, 9)) - 1e-9
+    rank = round((len(sizes) + 1) * share, 9)  # so that parts such as three thirds count as whole
+    if rank > len(sizes):
+        return None
     order = np.argsort(-values, kind="stable")
     weight = np.cumsum([1.0 / sizes[groups[row]] for row in order])
-    enough = np.flatnonzero(weight >= wanted)
-    return float(values[order[enough[0]]]) if enough.size else None
+    whole = np.array([floor(rank), ceil(rank)])
+    below, above = values[order[np.searchsorted(weight, whole - 1e-9)]]
+    return float(below + (rank - whole[0]) * (above - below))
 
 
 def conformal_set(probabilities: npt.ArrayLike, gate: ConformalGate) -> frozenset[MarkType]:
@@ -249,7 +268,8 @@ def decide_by_set(
 
     Too far from the pictures learnt from, or an empty set: ``not_assessable``. Both colours in it:
     ``unclear``. Else ``neither`` where that is the likeliest in the set; else the one colour in it,
-    if it is sure enough to be named.
+    if it is sure enough to be named and the picture cannot as well be of unmarked skin. Where no
+    unmarked skin was fitted, nobody can tell, and only sureness counts.
 
     Raises:
         ValueError: the gate bounds the distance and none is given.
@@ -266,7 +286,8 @@ def decide_by_set(
     likeliest = max(LABEL_ORDER, key=lambda name: (name in possible, values[name], name.value))
     if likeliest is MarkType.NEITHER:
         return Verdict.NEITHER, (GateReason.NO_MARK,)
-    if values[likeliest] < gate.least_to_name:
+    maybe_bare = MarkType.NEITHER in possible and gate.least_probability[MarkType.NEITHER] > 0
+    if maybe_bare or values[likeliest] < gate.least_to_name:
         return Verdict.UNCLEAR, (GateReason.NOT_SURE,)
     return Verdict(likeliest.value), ()
 

@@ -97,6 +97,9 @@ class TrainConfig(_Section):
         description="share of the weights started from that stays in the result (WiSE-FT)",
     )
     label_smoothing: float = Field(0.05, ge=0.0, lt=1.0)
+    place_weight: float = Field(
+        0.0, ge=0.0, description="weight of the loss on where drawn marks lie; 0: not taught"
+    )
     patience: int = Field(10, ge=1, description="epochs without a better one before stopping")
     device: Literal["auto", "cpu", "cuda"] = "auto"
     devices: int = Field(1, ge=1, description="ranks")

@@ -94,6 +94,8 @@ class Sample:
         source: where the picture is from; ``rendered`` for drawn ones.
         group_id: pictures that share it never part in a split.
         drawn: rendered, not photographed.
+        cover: uint8 (C, C), how much of each cell of the picture the mark takes, 255: all of it;
+            None where nobody knows.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -102,6 +104,7 @@ class Sample:
     source: str
     group_id: str
     drawn: bool
+    cover: npt.NDArray[np.uint8] | None = None
 
 
 def read_manifest(path: Path | str) -> Manifest:
@@ -505,13 +508,18 @@ def _sample(row: ManifestRow, size: int) -> Sample:
     return Sample(pixels, inner, target, row.source, row.group_id, drawn=False)
 
 
-def rendered_sample(pixels: npt.NDArray[np.uint8], mark_type: ManifestLabel, index: int) -> Sample:
+def rendered_sample(
+    pixels: npt.NDArray[np.uint8],
+    mark_type: ManifestLabel,
+    index: int,
+    cover: npt.NDArray[np.uint8],
+) -> Sample:
     """A drawn picture as a sample; each is a group of its own."""
     target = mark_type.target
     if target is None:
         raise ValueError("other cannot be drawn")
     group = f"{RENDERED_SOURCE}-{index}"
-    return Sample(pixels, None, target, RENDERED_SOURCE, group, drawn=True)
+    return Sample(pixels, None, target, RENDERED_SOURCE, group, drawn=True, cover=cover)
 
 
 def balanced_weights(samples: Sequence[Sample], rendered_share: float) -> npt.NDArray[np.float64]:

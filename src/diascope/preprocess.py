@@ -3,7 +3,9 @@
 Log space turns light and camera gain into an offset; subtracting the density of the reference
 skin takes that offset and the person's own tone away. Marks are darker than the skin they are on,
 so the reference is the lighter skin: the 70th percentile of what can be skin by its colour, in the
-whole frame or, with a box, around it; black and burnt-out pixels do not count.
+whole frame or, with a box, around it; black and burnt-out pixels do not count, nor those of which a
+channel is clipped, whose colour is not that of the skin. What is much lighter or darker than skin
+gets (shine, paper, hair, black bars) keeps its colour and is brought within bounds.
 """
 
 from collections.abc import Sequence
@@ -30,8 +32,12 @@ BOX_CONTEXT = 0.5
 REFERENCE_SHARE = 0.7
 """Share of the skin that is darker than the reference."""
 
+DEPTH_RANGE = (-0.05, 0.9)
+"""Bounds of a pixel's mean relative optical density; beyond them all channels move alike."""
+
 _BLACK = 40  # sRGB level of the brightest channel below which skin is not told from shadow
 _BURNT = 244  # of the darkest channel above which it is not told from paper
+_CLIPPED = 253  # of the brightest channel from which on light may have been lost
 _LEAST_SHARE = 0.15  # fewer pixels of a kind say nothing of the skin
 _RING_LEAST_SHARE = 0.05  # a smaller ring around the box says nothing of the skin
 
@@ -42,7 +48,7 @@ class Prepared:
 
     Attributes:
         tensor: relative optical density, float32 (3, S, S); 0 is the reference skin, higher is
-            darker in that channel (R, G, B).
+            darker in that channel (R, G, B); the mean of the three lies within ``DEPTH_RANGE``.
         pixels: sRGB that ``tensor`` was made of, uint8 (S, S, 3).
         can_be_skin: bool (S, S), of ``pixels`` by colour alone (``colour.can_be_skin``).
         reference: sRGB of the reference skin, float64 levels in [0, 255], (3,); between two
@@ -119,6 +125,8 @@ def prepare_pixels(pixels: npt.NDArray[np.uint8], inner: Box | None, size: int) 
     tensor = np.empty((3, size, size), dtype=np.float32)
     for channel, plane in enumerate(planes):
         cv2.LUT(plane, _DENSITY - density[channel], dst=tensor[channel])
+    depth = tensor.mean(axis=0)
+    tensor += np.clip(depth, *DEPTH_RANGE) - depth
     ita = float(ita_degrees(srgb_to_lab(reference / 255.0)))
     return Prepared(tensor, pixels, skin, reference, ita)
 
@@ -189,14 +197,16 @@ def _reference_pixels(
     """1 where a pixel has the colour of skin, around the box if there is one.
 
     Cloth and walls of other colours do not count, nor do black and burnt-out pixels, which are
-    background, hair, bars or paper; they count again where little else is left.
+    background, hair, bars or paper, nor clipped ones; they count again where little else is left.
     """
     red, green, blue = planes
-    lit = cv2.inRange(cv2.max(cv2.max(red, green), blue), _BLACK, 255)
+    brightest = cv2.max(cv2.max(red, green), blue)
+    lit = cv2.inRange(brightest, _BLACK, 255)
     unburnt = cv2.inRange(cv2.min(cv2.min(red, green), blue), 0, _BURNT)
     coloured = np.minimum(cv2.bitwise_and(lit, unburnt), 1)
+    whole = coloured * skin * (np.asarray(brightest) < _CLIPPED)
     within = np.ones_like(coloured) if around is None else around
-    for kind in (coloured * skin, coloured):
+    for kind in (whole, coloured * skin, coloured):
         where = np.asarray(kind * within, dtype=np.uint8)
         if np.count_nonzero(where) >= _LEAST_SHARE * np.count_nonzero(within):
             return where

@@ -22,6 +22,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from diascope.canvas import Map, Pixels, any_colour, barred, ellipse, noise, paint
 from diascope.colour import (
     BLOODLESS_SKIN,
     HAEMOGLOBIN_ABSORPTION,
@@ -33,10 +34,9 @@ from diascope.colour import (
 from diascope.errors import OutputError
 from diascope.image import MIN_SIDE
 from diascope.labels import ManifestLabel
+from diascope.portrait import Face, draw_face, place_face
 from diascope.progress import Track, silent
 
-Map = npt.NDArray[np.float32]
-Pixels = npt.NDArray[np.uint8]
 A = TypeVar("A")
 T = TypeVar("T")
 
@@ -46,11 +46,15 @@ ITA_RANGE = (-50.0, 65.0)
 CONTRAST_RANGE = (4.5, 32.0)
 """CIELAB distances (CIE 1976) between mark and bare skin that are drawn unless told otherwise."""
 
+COVER_SIDE = 32
+"""Cells to a side of a cover: what part of each cell the mark takes, for training."""
+
 _GOLDEN = 0.6180339887498949  # spreads typology angles evenly whatever the count
 _REFERENCE_SIZE = 128.0  # lengths below are in pixels of a picture of this size
 
 _LEAST_MARK = 4  # pixels of a mark that one can see
 _FACE_SHARE = 0.35  # of all pictures
+_BARRED, _FACE_BARRED = 0.06, 0.45  # of the other pictures and of the faces: between bars
 _FLUSH_SHARE = 0.6  # of the faces with marks: marks that follow the face's parts
 
 _KINDS = (
@@ -87,16 +91,6 @@ class Rendered:
     ita_degrees: float
     delta_e: float
     layout: str
-
-
-@dataclass(frozen=True)
-class _Face:
-    """Where a face lies: centre and half axes, as shares of the picture's side."""
-
-    x: float
-    y: float
-    width: float
-    height: float
 
 
 @dataclass(frozen=True)
@@ -157,7 +151,7 @@ def render(
     spread = ITA_RANGE[0] + (ITA_RANGE[1] - ITA_RANGE[0]) * ((start + index * _GOLDEN) % 1.0)
     kind = _KINDS[int(rng.choice(len(_KINDS), p=_KIND_SHARES))] if mark_type is None else mark_type
     skin = _draw_skin(rng, spread if ita is None else ita)
-    face = _place_face(rng) if rng.random() < _FACE_SHARE else None
+    face = place_face(rng) if rng.random() < _FACE_SHARE else None
     # A stream of its own: whether vessels are drawn hangs on the amounts, and must shift no scene.
     vessel_rng = rng if ita is None else np.random.default_rng([seed, index, 1])
     drawn = _draw(rng, vessel_rng, skin, face, kind, size, contrast)
@@ -171,7 +165,7 @@ def _draw(
     rng: np.random.Generator,
     vessel_rng: np.random.Generator,
     skin: _Skin,
-    face: _Face | None,
+    face: Face | None,
     kind: ManifestLabel,
     size: int,
     contrast: tuple[float, float],
@@ -185,11 +179,12 @@ def _draw(
     melanin, haemoglobin = melanin + mark_melanin, haemoglobin + mark_haemoglobin
     linear = skin.reflectance(melanin, haemoglobin)
     linear, covered = _draw_scene(rng, linear, size, face)
-    pixels = _photograph(rng, linear, size)
+    likely = _BARRED if face is None else _FACE_BARRED
+    pixels, bars = barred(rng, _photograph(rng, linear, size), likely)
     return Rendered(
         pixels=pixels,
         mark_type=kind,
-        mask=mask & ~covered,
+        mask=mask & ~covered & ~bars,
         melanin=melanin,
         haemoglobin=haemoglobin,
         ita_degrees=float(ita_degrees(skin.lab(skin.melanin, skin.haemoglobin))),
@@ -222,23 +217,15 @@ def _draw_skin(rng: np.random.Generator, ita: float) -> _Skin:
     )
 
 
-def _noise(rng: np.random.Generator, size: int, cells: float) -> Map:
-    """Smooth noise of about ``cells`` bumps across, mean 0, standard deviation about 1."""
-    cells = max(2, min(size, round(cells)))
-    coarse = rng.standard_normal((cells + 3, cells + 3), dtype=np.float32)
-    fine = cv2.resize(coarse, (size + 2, size + 2), interpolation=cv2.INTER_CUBIC)
-    return np.asarray(fine[1:-1, 1:-1] * np.float32(1.25), dtype=np.float32)
-
-
 def _bare_pigments(rng: np.random.Generator, skin: _Skin, size: int) -> tuple[Map, Map]:
     """Melanin and haemoglobin of unmarked skin: slow drift, mottling, freckles."""
     uneven = rng.uniform(0.01, 0.06)
-    melanin = skin.melanin + (0.04 + 0.10 * skin.melanin) * uneven * 4 * _noise(rng, size, 4)
-    melanin += uneven * 0.35 * _noise(rng, size, 24)
-    haemoglobin = skin.haemoglobin * (1 + rng.uniform(0.05, 0.25) * _noise(rng, size, 5))
-    haemoglobin += rng.uniform(0.0, 0.03) * _noise(rng, size, rng.uniform(12, 50))
+    melanin = skin.melanin + (0.04 + 0.10 * skin.melanin) * uneven * 4 * noise(rng, size, 4)
+    melanin += uneven * 0.35 * noise(rng, size, 24)
+    haemoglobin = skin.haemoglobin * (1 + rng.uniform(0.05, 0.25) * noise(rng, size, 5))
+    haemoglobin += rng.uniform(0.0, 0.03) * noise(rng, size, rng.uniform(12, 50))
     if rng.random() < 0.15:  # freckles and fine pigment, too faint to be called marks
-        freckles = np.maximum(_noise(rng, size, rng.uniform(20, 40)) - 1.6, 0)
+        freckles = np.maximum(noise(rng, size, rng.uniform(20, 40)) - 1.6, 0)
         melanin += rng.uniform(0.02, 0.08) * freckles
     return np.maximum(melanin, 0.0), np.maximum(haemoglobin, 0.005)
 
@@ -250,7 +237,7 @@ def _draw_marks(
     kind: ManifestLabel,
     size: int,
     contrast: tuple[float, float],
-    face: _Face | None,
+    face: Face | None,
 ) -> tuple[Map, Map, npt.NDArray[np.bool_], str, float]:
     """Melanin and haemoglobin added by the marks, their mask, layout and contrast."""
     nothing = np.zeros((size, size), dtype=np.float32)
@@ -296,13 +283,13 @@ def _amounts(
     return share * high, (1 - share) * high, distance(high)
 
 
-def _shape(rng: np.random.Generator, layout: str, size: int, face: _Face | None) -> Map:
+def _shape(rng: np.random.Generator, layout: str, size: int, face: Face | None) -> Map:
     """Strength of the marks in [0, 1] over the picture."""
     if layout == "face" and face is not None:
         return _flush(rng, face, size)
     if layout == "field":
-        drift = 1.0 - rng.uniform(0.0, 0.35) * np.abs(_noise(rng, size, rng.uniform(2, 5)))
-        drift -= rng.uniform(0.0, 0.15) * np.abs(_noise(rng, size, rng.uniform(8, 30)))
+        drift = 1.0 - rng.uniform(0.0, 0.35) * np.abs(noise(rng, size, rng.uniform(2, 5)))
+        drift -= rng.uniform(0.0, 0.15) * np.abs(noise(rng, size, rng.uniform(8, 30)))
         return np.clip(drift, 0.1, 1.0).astype(np.float32)
     scale = size / _REFERENCE_SIZE
     if layout == "spots":
@@ -311,17 +298,17 @@ def _shape(rng: np.random.Generator, layout: str, size: int, face: _Face | None)
     else:
         count = int(rng.integers(1, 4))
         radii = rng.uniform(20, 62, count) * scale
-    wobble = _noise(rng, size, rng.uniform(4, 9)), _noise(rng, size, rng.uniform(10, 32))
+    wobble = noise(rng, size, rng.uniform(4, 9)), noise(rng, size, rng.uniform(10, 32))
     total = np.zeros((size, size), dtype=np.float32)
     for radius in radii:
         total = np.maximum(total, _blob(rng, radius, wobble, size))
     if rng.random() < 0.5:  # most marks are uneven inside
-        uneven = 1.0 - rng.uniform(0.1, 0.5) * np.abs(_noise(rng, size, rng.uniform(6, 40)))
+        uneven = 1.0 - rng.uniform(0.1, 0.5) * np.abs(noise(rng, size, rng.uniform(6, 40)))
         total = total * np.clip(uneven, 0.2, 1.0)
     return total.astype(np.float32)
 
 
-def _flush(rng: np.random.Generator, face: _Face, size: int) -> Map:
+def _flush(rng: np.random.Generator, face: Face, size: int) -> Map:
     """Strength in [0, 1] over cheeks, nose, brow or chin: where rosacea and melasma sit."""
     total = np.zeros((size, size), dtype=np.float32)
     for places, likely in _PLACES:
@@ -335,10 +322,10 @@ def _flush(rng: np.random.Generator, face: _Face, size: int) -> Map:
             )
             grown = rng.uniform(0.7, 1.4, 2)
             axes = (face.width * wide * grown[0], face.height * high * grown[1])
-            total = np.maximum(total, strength * _ellipse(size, centre, axes, 0.02))
+            total = np.maximum(total, strength * ellipse(size, centre, axes, 0.02))
     depth = rng.uniform(0.15, 0.6)
-    uneven = 1 + depth * _noise(rng, size, rng.uniform(6, 14))
-    uneven += 0.6 * depth * _noise(rng, size, rng.uniform(14, 40))
+    uneven = 1 + depth * noise(rng, size, rng.uniform(6, 14))
+    uneven += 0.6 * depth * noise(rng, size, rng.uniform(14, 40))
     return np.asarray(np.clip(total * np.clip(uneven, 0, 1.6), 0, 1), dtype=np.float32)
 
 
@@ -390,7 +377,7 @@ def _vessels(rng: np.random.Generator, size: int) -> Map:
 
 
 def _draw_scene(
-    rng: np.random.Generator, linear: Map, size: int, face: _Face | None
+    rng: np.random.Generator, linear: Map, size: int, face: Face | None
 ) -> tuple[Map, npt.NDArray[np.bool_]]:
     """Skin set in a scene: relief, light, gloss, features, hair, background; and what hides it."""
     # Light that has bounced off skin is warmer: shadows in skin are not neutral.
@@ -398,13 +385,13 @@ def _draw_scene(
     linear = linear * _relief(rng, size)[..., None] ** warmth.astype(np.float32)
     covered = np.zeros((size, size), dtype=bool)
     if face is not None:
-        linear, hidden = _draw_face(rng, linear, size, face)
+        linear, hidden = draw_face(rng, linear, size, face, HAEMOGLOBIN_ABSORPTION)
         covered |= hidden
     elif rng.random() < 0.38:
         linear, hidden = _draw_background(rng, linear, size)
         covered |= hidden
     if rng.random() < 0.5:
-        gloss = np.maximum(_noise(rng, size, rng.uniform(5, 40)) - rng.uniform(1.0, 2.2), 0)
+        gloss = np.maximum(noise(rng, size, rng.uniform(5, 40)) - rng.uniform(1.0, 2.2), 0)
         linear = linear + (rng.uniform(0.02, 0.25) * gloss**1.5)[..., None].astype(np.float32)
     if rng.random() < 0.35:
         linear = _draw_hair(rng, linear, size)
@@ -421,24 +408,10 @@ def _relief(rng: np.random.Generator, size: int) -> Map:
         np.sin(angle)
     )
     bulge = rng.uniform(0, 0.35) * (across[None, :] ** 2 + across[:, None] ** 2)
-    shading = np.exp(depth * slope - bulge + rng.uniform(0, 0.12) * _noise(rng, size, 4))
-    pores = rng.uniform(0.0, 0.05) * _noise(rng, size, rng.uniform(30, 90))
-    grain = rng.uniform(0.0, 0.03) * _noise(rng, size, size)
+    shading = np.exp(depth * slope - bulge + rng.uniform(0, 0.12) * noise(rng, size, 4))
+    pores = rng.uniform(0.0, 0.05) * noise(rng, size, rng.uniform(30, 90))
+    grain = rng.uniform(0.0, 0.03) * noise(rng, size, size)
     return np.asarray(np.clip(shading * (1 + pores + grain), 0.05, 3.0), dtype=np.float32)
-
-
-def _any_colour(rng: np.random.Generator) -> Map:
-    """Linear RGB of cloth, wall or paper: greys, then black and white, then colours."""
-    choice = rng.random()
-    if choice < 0.45:
-        return np.full(3, rng.uniform(0.02, 0.8), dtype=np.float32)
-    if choice < 0.65:
-        return np.full(3, rng.choice([0.005, 0.95]), dtype=np.float32)
-    return rng.uniform(0.01, 0.8, 3).astype(np.float32)
-
-
-def _paint(linear: Map, cover: Map, colour: Map) -> Map:
-    return linear * (1 - cover[..., None]) + colour * cover[..., None]
 
 
 def _draw_background(
@@ -450,68 +423,11 @@ def _draw_background(
     for _ in range(int(rng.integers(1, 3))):
         angle = rng.uniform(0, 2 * np.pi)
         side = across[None, :] * np.cos(angle) + across[:, None] * np.sin(angle)
-        side = side + rng.uniform(0, 0.12) * _noise(rng, size, 3)
+        side = side + rng.uniform(0, 0.12) * noise(rng, size, 3)
         cover = np.maximum(cover, np.clip((side - rng.uniform(0.35, 0.95)) * 25, 0, 1))
-    texture = 1 + rng.uniform(0, 0.3) * _noise(rng, size, rng.uniform(2, 40))
-    colour = _any_colour(rng) * np.clip(texture, 0.2, 2)[..., None]
-    return _paint(linear, cover.astype(np.float32), colour.astype(np.float32)), cover > 0.5
-
-
-def _ellipse(size: int, centre: tuple[float, float], axes: tuple[float, float], soft: float) -> Map:
-    """Soft ellipse in [0, 1]; centre and half axes as shares of the picture."""
-    canvas = np.zeros((size, size), dtype=np.uint8)
-    points = tuple(round(c * size * 16) for c in centre)
-    halves = tuple(max(1, round(a * size * 16)) for a in axes)
-    cv2.ellipse(canvas, points, halves, 0, 0, 360, 255, -1, cv2.LINE_AA, 4)
-    blurred = cv2.GaussianBlur(canvas, (0, 0), max(0.3, soft * size))
-    return blurred.astype(np.float32) / 255.0
-
-
-def _place_face(rng: np.random.Generator) -> _Face:
-    return _Face(
-        x=rng.uniform(0.3, 0.7),
-        y=rng.uniform(0.35, 0.65),
-        width=rng.uniform(0.28, 0.75),
-        height=rng.uniform(0.38, 0.9),
-    )
-
-
-def _draw_face(
-    rng: np.random.Generator, linear: Map, size: int, face: _Face
-) -> tuple[Map, npt.NDArray[np.bool_]]:
-    """A crude face: outline, hair, brows, eyes and lips, so that none of them passes for a mark."""
-    x, y, width, height = face.x, face.y, face.width, face.height
-    inside = _ellipse(size, (x, y), (width, height), 0.012)
-    dark = np.full(3, rng.uniform(0.005, 0.05), dtype=np.float32) * np.array(
-        [1.3, 1.0, 0.8], dtype=np.float32
-    )
-    behind = dark if rng.random() < 0.5 else _any_colour(rng)
-    linear = _paint(linear, 1 - inside, behind)
-    hidden = inside < 0.5
-    shade = rng.uniform(0, 0.25) * rng.uniform(0.8, 1.2, 3).astype(np.float32)
-    for side in (-1, 1):
-        eye_x, eye_y = x + side * width * 0.42, y - height * 0.18
-        socket = _ellipse(size, (eye_x, eye_y), (width * 0.3, height * 0.12), 0.02)
-        linear = linear * (1 - socket[..., None] * shade)
-        eye = _ellipse(size, (eye_x, eye_y), (width * 0.17, height * 0.045), 0.006)
-        iris = _ellipse(size, (eye_x, eye_y), (width * 0.07, height * 0.045), 0.004)
-        brow = _ellipse(size, (eye_x, eye_y - height * 0.13), (width * 0.24, height * 0.025), 0.01)
-        white = np.full(3, rng.uniform(0.2, 0.6), dtype=np.float32)
-        linear = _paint(_paint(linear, eye, white), iris, dark * 0.5)
-        linear = _paint(linear, brow * np.float32(rng.uniform(0.3, 0.9)), dark)
-        hidden |= (eye > 0.5) | (brow > 0.6)
-    lips = _ellipse(size, (x, y + height * 0.48), (width * 0.30, height * 0.07), 0.01)
-    # Lips: thin skin over blood.
-    tint = np.exp(-np.log(10) * rng.uniform(0.1, 0.5) * HAEMOGLOBIN_ABSORPTION)
-    linear = linear * (1 - lips[..., None] * (1 - tint.astype(np.float32)))
-    hidden |= lips > 0.5
-    if rng.random() < 0.3:  # the bar that hides the eyes
-        top, left = round((y - height * 0.26) * size), round((x - width * 0.7) * size)
-        bottom, right = round((y - height * 0.08) * size), round((x + width * 0.7) * size)
-        bar = (slice(max(top, 0), max(bottom, 0)), slice(max(left, 0), max(right, 0)))
-        linear[bar] = 0.001
-        hidden[bar] = True
-    return linear.astype(np.float32), hidden
+    texture = 1 + rng.uniform(0, 0.3) * noise(rng, size, rng.uniform(2, 40))
+    colour = any_colour(rng) * np.clip(texture, 0.2, 2)[..., None]
+    return paint(linear, cover.astype(np.float32), colour.astype(np.float32)), cover > 0.5
 
 
 def _draw_hair(rng: np.random.Generator, linear: Map, size: int) -> Map:
@@ -533,7 +449,7 @@ def _draw_writing(rng: np.random.Generator, linear: Map, size: int) -> Map:
     height = float(rng.uniform(0.3, 0.9)) * size / _REFERENCE_SIZE
     cv2.putText(canvas, letters, place, cv2.FONT_HERSHEY_SIMPLEX, height, 255, 1, cv2.LINE_AA)
     cover = canvas.astype(np.float32) * np.float32(rng.uniform(0.2, 0.9) / 255.0)
-    return _paint(linear, cover, np.full(3, rng.choice([0.0, 0.5, 0.9]), dtype=np.float32))
+    return paint(linear, cover, np.full(3, rng.choice([0.0, 0.5, 0.9]), dtype=np.float32))
 
 
 def _photograph(rng: np.random.Generator, linear: Map, size: int) -> Pixels:
@@ -602,17 +518,23 @@ def render_labelled(
     *,
     workers: int = 1,
     contrast: tuple[float, float] = CONTRAST_RANGE,
-) -> Iterator[tuple[Pixels, ManifestLabel]]:
-    """Pixels and mark types of :func:`render_many`, for training: no maps cross processes."""
+) -> Iterator[tuple[Pixels, ManifestLabel, Pixels]]:
+    """Pixels, mark types and covers of :func:`render_many`, for training.
+
+    The cover, uint8 (32, 32), says how much of each cell the mask takes, 255: all of it. No map
+    of full size crosses processes.
+    """
     draw = partial(_draw_labelled, seed=seed, size=size, contrast=contrast)
     return in_processes(draw, range(count), workers)
 
 
 def _draw_labelled(
     index: int, *, seed: int, size: int, contrast: tuple[float, float]
-) -> tuple[Pixels, ManifestLabel]:
+) -> tuple[Pixels, ManifestLabel, Pixels]:
     drawn = render(index, seed, size, contrast=contrast)
-    return drawn.pixels, drawn.mark_type
+    mask = drawn.mask.astype(np.float32) * 255.0
+    cover = cv2.resize(mask, (COVER_SIDE, COVER_SIDE), interpolation=cv2.INTER_AREA)
+    return drawn.pixels, drawn.mark_type, np.round(cover).astype(np.uint8)
 
 
 def write_rendered(

@@ -29,6 +29,7 @@ from diascope import bundle as bundles
 from diascope.augment import Augmentation
 from diascope.calibration import (
     ConformalGate,
+    filled,
     fit_conformal,
     fit_temperature,
     separation,
@@ -51,10 +52,10 @@ from diascope.files import write_whole
 from diascope.labels import LABEL_ORDER, MarkType
 from diascope.machine import available_cores
 from diascope.metrics import auroc, bootstrap_interval
-from diascope.network import MarkNetwork, evaluation_network, parameter_count
+from diascope.network import MarkNetwork, TaughtNetwork, evaluation_network, parameter_count
 from diascope.preprocess import prepare_pixels
 from diascope.progress import Track, silent
-from diascope.renderer import render_labelled
+from diascope.renderer import COVER_SIDE, render_labelled
 
 log = logging.getLogger(__name__)
 
@@ -177,8 +178,8 @@ def _drawn(config: RunConfig, count: int, seed: int, track: Track) -> list[Sampl
         contrast=(low, high),
     )
     return [
-        rendered_sample(pixels, mark_type, index)
-        for index, (pixels, mark_type) in enumerate(track(drawn, "drawing marks", count))
+        rendered_sample(pixels, mark_type, index, cover)
+        for index, (pixels, mark_type, cover) in enumerate(track(drawn, "drawing marks", count))
     ]
 
 
@@ -306,7 +307,7 @@ def _part(fabric: Fabric) -> None:
         torch.distributed.destroy_process_group()
 
 
-class _Prepared(Dataset[tuple[Tensor, Tensor]]):
+class _Prepared(Dataset[tuple[Tensor, Tensor, Tensor]]):
     """Training pictures, changed anew every time; a key decides all chance in one."""
 
     def __init__(self, config: RunConfig, samples: Sequence[Sample]) -> None:
@@ -314,16 +315,42 @@ class _Prepared(Dataset[tuple[Tensor, Tensor]]):
         self._size = config.preprocess.size
         self._augmentation = Augmentation(config.augment)
 
-    def __getitem__(self, key: tuple[int, int, int, int]) -> tuple[Tensor, Tensor]:
-        """Input and target of a (seed, epoch, position, sample) key."""
+    def __getitem__(self, key: tuple[int, int, int, int]) -> tuple[Tensor, Tensor, Tensor]:
+        """Input, target and cover of a (seed, epoch, position, sample) key."""
         sample = self._samples[key[-1]]
-        pixels, inner = sample.pixels, sample.inner
-        if sample.drawn:
-            pixels = self._augmentation.drawn(pixels, key[:-1])
+        pixels, inner, cover = sample.pixels, sample.inner, _UNKNOWN
+        if sample.cover is not None:
+            pixels, turned = self._augmentation.drawn(pixels, sample.cover, key[:-1])
+            cover = torch.from_numpy(turned / np.float32(255.0))
         else:
             pixels, inner = self._augmentation.photograph(pixels, inner, key[:-1])
         prepared = prepare_pixels(pixels, inner, self._size)
-        return torch.from_numpy(prepared.tensor), torch.tensor(sample.target)
+        return torch.from_numpy(prepared.tensor), torch.tensor(sample.target), cover
+
+
+_UNKNOWN = torch.full((COVER_SIDE, COVER_SIDE), torch.nan)
+
+
+def place_loss(maps: Sequence[Tensor], targets: Tensor, cover: Tensor) -> Tensor:
+    """Mean cross-entropy of where marks lie, over pictures whose cover is known; 0 where none is.
+
+    Args:
+        maps: logits (N, 3, h, w) of cells, of one or more sizes.
+        targets: (N, 3), of whole pictures.
+        cover: (N, C, C) in [0, 1], the part of each cell that the mark takes; NaN: not known.
+    """
+    known = ~cover.isnan().flatten(1).any(dim=1)
+    taken = cover.nan_to_num()[:, None]
+    total = cover.new_zeros(())
+    for logits in maps:
+        part = nn.functional.adaptive_avg_pool2d(taken, (logits.shape[2], logits.shape[3]))
+        of_mark = part * targets[:, :2, None, None]  # red, brown
+        bare = 1.0 - of_mark.sum(dim=1, keepdim=True)
+        cells = nn.functional.cross_entropy(
+            logits, torch.cat([of_mark, bare], dim=1), reduction="none"
+        )
+        total = total + (cells.mean(dim=(1, 2)) * known).sum() / known.sum().clamp(min=1)
+    return total
 
 
 @dataclass
@@ -357,16 +384,16 @@ class _Run:
         if start is not None:
             network.load_state_dict(self.started)
         network = network.to(memory_format=torch.channels_last)
+        self.taught = TaughtNetwork(network, config.network.widths)
         decay = get_ema_multi_avg_fn(config.train.ema_decay)  # type: ignore[no-untyped-call]
         self.averaged = AveragedModel(network, multi_avg_fn=decay, use_buffers=True)
         self.averaged.to(fabric.device)
         optimiser = torch.optim.AdamW(
-            network.parameters(),
+            self.taught.parameters(),
             lr=config.train.learning_rate,
             weight_decay=config.train.weight_decay,
         )
-        self.plain = network
-        self.network, self.optimiser = fabric.setup(network, optimiser)
+        self.network, self.optimiser = fabric.setup(self.taught, optimiser)
         self.schedule = LambdaLR(optimiser, self._rate)
         self.validation = _Validation(config, data.validation)
         self.shares = balanced_weights(data.training, config.data.rendered_share)
@@ -402,7 +429,7 @@ class _Run:
                 self._close_epoch(float(np.mean(losses)))
                 losses = []
 
-    def _batches(self) -> Iterator[tuple[bool, tuple[Tensor, Tensor]]]:
+    def _batches(self) -> Iterator[tuple[bool, tuple[Tensor, Tensor, Tensor]]]:
         dataset = _Prepared(self.config, self.data.training)
         while not self.finished:
             epoch = len(self.history)
@@ -411,7 +438,7 @@ class _Run:
             for number, batch in enumerate(loader, start=1):
                 yield number == self.steps_per_epoch, batch
 
-    def _loader(self, dataset: _Prepared, epoch: int) -> DataLoader[tuple[Tensor, Tensor]]:
+    def _loader(self, dataset: _Prepared, epoch: int) -> DataLoader[tuple[Tensor, Tensor, Tensor]]:
         train, seed = self.config.train, self.config.seed
         ranks = self.fabric.world_size
         count = self.steps_per_epoch * train.batch_size * ranks
@@ -426,16 +453,14 @@ class _Run:
             num_workers=train.workers,
         )
 
-    def _step(self, inputs: Tensor, targets: Tensor) -> float:
+    def _step(self, inputs: Tensor, targets: Tensor, cover: Tensor) -> float:
+        train = self.config.train
         self.network.train()
-        inputs, targets = self.fabric.to_device((inputs, targets))
-        inputs = inputs.contiguous(memory_format=torch.channels_last)
-        loss = nn.functional.cross_entropy(
-            self.network(inputs),
-            targets,
-            label_smoothing=self.config.train.label_smoothing,
-        )
+        inputs, targets, cover = self.fabric.to_device((inputs, targets, cover))
+        logits, maps = self.network(inputs.contiguous(memory_format=torch.channels_last))
+        loss = nn.functional.cross_entropy(logits, targets, label_smoothing=train.label_smoothing)
         value = float(loss.detach())
+        loss = loss + train.place_weight * place_loss(maps, targets, cover)
         if not np.isfinite(value):
             raise TrainingError(
                 f"epoch {len(self.history) + 1}: the loss is {value}; "
@@ -445,7 +470,7 @@ class _Run:
         self.fabric.backward(loss)
         self.optimiser.step()
         self.schedule.step()
-        self.averaged.update_parameters(self.plain)
+        self.averaged.update_parameters(self.taught.network)
         return value
 
     def _close_epoch(self, training_loss: float) -> None:
@@ -486,7 +511,7 @@ class _Run:
         """Checkpoint, metrics and events of the epoch just closed, each whole or not at all."""
         state = {
             "fingerprint": self._fingerprint(),
-            "network": self.plain.state_dict(),
+            "network": self.taught.state_dict(),
             "averaged": self.averaged.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "schedule": self.schedule.state_dict(),
@@ -524,7 +549,7 @@ class _Run:
                 f"{path}: the config or the data changed since; "
                 "resume with the same ones, or start anew with --overwrite"
             )
-        self.plain.load_state_dict(state["network"])
+        self.taught.load_state_dict(state["network"])
         self.averaged.load_state_dict(state["averaged"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.schedule.load_state_dict(state["schedule"])
@@ -668,9 +693,11 @@ class _Validation:
         probabilities: npt.NDArray[np.float64],
         space: FeatureSpace | None,
     ) -> ConformalGate | None:
-        """What the rule conformal needs, where the config asks for it."""
-        gates = self._gates
-        if gates.rule != "conformal":
+        """What the rule conformal needs, where the config asks for it.
+
+        Drawn pictures stand in for a class of which too few photographs are held out.
+        """
+        if self._gates.rule != "conformal":
             return None
         chosen = _of_one_class(self.samples)
         if not chosen:
@@ -678,6 +705,20 @@ class _Validation:
                 "gates.rule conformal: no held-out picture of one class to fit on; "
                 "raise data.validation_share, or use the rule floor"
             )
+        fitted = self._fitted(chosen, network, probabilities, space)
+        spare = _of_one_class([sample for sample in self.samples if sample.drawn])
+        if chosen[0].drawn or not spare:
+            return fitted
+        return filled(fitted, self._fitted(spare, network, probabilities, None))
+
+    def _fitted(
+        self,
+        chosen: Sequence[Sample],
+        network: MarkNetwork,
+        probabilities: npt.NDArray[np.float64],
+        space: FeatureSpace | None,
+    ) -> ConformalGate:
+        gates = self._gates
         places = {id(sample): row for row, sample in enumerate(self.samples)}
         features = None if space is None else _features(network, chosen, self._size)
         return fit_conformal(
@@ -732,6 +773,8 @@ def _describe(
         before = run.start.description
         digest = before.files[bundles.WEIGHTS][:12]
         summary += f", from the weights of {before.name} (SHA-256 {digest}...)"
+        if config.train.start_share > 0:
+            summary += f", which are {config.train.start_share:.0%} of the result (WiSE-FT)"
         if before.data.photographs:  # their terms go with the weights
             photographs += before.data.photographs
             licence += f" And, through the weights of {before.name}: {before.data_licence}"
