@@ -67,7 +67,7 @@ models: models-rendered models-photos
 	@$(BIN)/python tests/golden/remake.py
 
 models-rendered: $(INSTALLED)
-	@printf '\n%s\n' 'rendered 1/2: train on drawn marks, about thirteen minutes on two cores.'
+	@printf '\n%s\n' 'rendered 1/2: train on drawn marks, about ten minutes on two cores.'
 	@$(DIASCOPE) train --config configs/rendered.toml --out runs/rendered --overwrite
 	@printf '\n%s\n' 'rendered 2/2: measure on photographs, none of which it saw, and on drawn tones: five minutes.'
 	@$(DIASCOPE) evaluate --model runs/rendered/bundle --data $(PHOTOS) \

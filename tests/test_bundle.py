@@ -288,8 +288,13 @@ def test_a_listed_name_cannot_leave_the_folder(folder, name):
         ),
         (
             lambda d: d["preprocessing"].update(reference="mean"),
-            "reference: .*'70th_percentile_of_skin_colours'",
+            "reference: .*'70th_percentile_of_unclipped_skin'",
         ),
+        (
+            lambda d: d["preprocessing"].update(depth_range=[-1.0, 2.0]),
+            r"this diascope bounds density to \(-0\.05, 0\.9\)",
+        ),
+        (lambda d: d["preprocessing"].pop("depth_range"), r"preprocessing\.depth_range is missing"),
         (lambda d: d["files"].pop("model.onnx"), r"lists no digest of model\.onnx"),
         (lambda d: d["files"].update({"model.onnx": "short"}), r"files\.model\.onnx: "),
     ],
