@@ -22,7 +22,7 @@ help:
 	@echo 'make check    lint, formatting and types; changes nothing'
 	@echo 'make fix      mend what lint and formatting can mend'
 	@echo 'make sample   draw data/sample again'
-	@echo 'make models   train both shipped models again, with their figures: about an hour'
+	@echo 'make models   train both shipped models again, with their figures: about forty minutes'
 	@echo 'make seeds    the recipe with two more seeds, for the lab book: after make models'
 	@echo 'make clean    remove caches, builds and the demo run; $(VENV) and other runs stay'
 

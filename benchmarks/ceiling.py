@@ -21,24 +21,17 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from diascope import metrics
 from diascope.colour import optical_density
 from diascope.config import SweepConfig, load_sweep
-from diascope.evaluation.sweep import Drawing, contrast_name, plan
+from diascope.evaluation.sweep import Drawing, contrast_name, draw, plan
 from diascope.labels import ManifestLabel
 from diascope.machine import available_cores
-from diascope.renderer import CONTRAST_RANGE, in_processes, render
+from diascope.renderer import in_processes
 
 AROUND = np.ones((15, 15), dtype=np.uint8)
 LEAST = 20  # pixels of skin that can be compared with
 
 
 def statistics(drawing: Drawing, config: SweepConfig) -> tuple[np.ndarray, str]:
-    drawn = render(
-        drawing.index,
-        config.seed,
-        config.size,
-        mark_type=drawing.mark_type,
-        ita=drawing.ita,
-        contrast=drawing.contrast or CONTRAST_RANGE,
-    )
+    drawn = draw(drawing, config)
     mask = drawn.mask
     near = (cv2.dilate(mask.astype(np.uint8), AROUND) > 0) & ~mask
     skin = next(each for each in (near, ~mask, np.ones_like(mask)) if each.sum() >= LEAST)

@@ -441,8 +441,8 @@ NO_PIXELS = np.zeros((0, 0, 3), np.uint8)
 
 
 def sample(kind, source):
-    drawn = source == "rendered"
-    return Sample(NO_PIXELS, None, kind.target, source, "g", drawn)
+    cover = np.zeros((4, 4), np.uint8) if source == "rendered" else None
+    return Sample(NO_PIXELS, None, kind.target, source, "g", cover)
 
 
 def test_weights_by_hand():

@@ -139,9 +139,10 @@ def fit_conformal(
     (n + 1) coverage among its n, so that a new exchangeable picture of that class is in its set
     with that coverage (Vovk, Conditional validity of inductive conformal predictors, ACML 2012;
     Sadinle, Lei, Wasserman, J Am Stat Assoc 2019;114:223; Angelopoulos, Bates, arXiv:2107.07511).
-    Between two ranks the score is interpolated: the next whole rank would hold too much where
-    groups are few. Pictures of one group are no new evidence: each group weighs one, spread over
-    its pictures (Dunn, Wasserman, Ramdas, J Am Stat Assoc 2023;118:2491).
+    Between two ranks the score is interpolated, so that the coverage is near to what is asked for:
+    the next whole rank would hold too much where groups are few. Pictures of one group are no new
+    evidence: each group weighs one, spread over its pictures (Dunn, Wasserman, Ramdas, J Am Stat
+    Assoc 2023;118:2491).
 
     With ``named_share`` below 1 the threshold to name a colour is fitted likewise, on the likelier
     of the two colours over red and brown pictures (Hendrycks, Gimpel, ICLR 2017); and with

@@ -93,9 +93,8 @@ class Sample:
         target: over ``LABEL_ORDER``, sums to 1.
         source: where the picture is from; ``rendered`` for drawn ones.
         group_id: pictures that share it never part in a split.
-        drawn: rendered, not photographed.
         cover: uint8 (C, C), how much of each cell of the picture the mark takes, 255: all of it;
-            None where nobody knows.
+            None for photographs, of which nobody knows.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -103,8 +102,12 @@ class Sample:
     target: tuple[float, float, float]
     source: str
     group_id: str
-    drawn: bool
     cover: npt.NDArray[np.uint8] | None = None
+
+    @property
+    def drawn(self) -> bool:
+        """Rendered, not photographed."""
+        return self.cover is not None
 
 
 def read_manifest(path: Path | str) -> Manifest:
@@ -505,7 +508,7 @@ def _sample(row: ManifestRow, size: int) -> Sample:
         except ImageError as error:
             detail = f"{error.name} {error.detail}"
             raise ImageError(error.reason, str(row.file), detail) from error
-    return Sample(pixels, inner, target, row.source, row.group_id, drawn=False)
+    return Sample(pixels, inner, target, row.source, row.group_id)
 
 
 def rendered_sample(
@@ -519,7 +522,7 @@ def rendered_sample(
     if target is None:
         raise ValueError("other cannot be drawn")
     group = f"{RENDERED_SOURCE}-{index}"
-    return Sample(pixels, None, target, RENDERED_SOURCE, group, drawn=True, cover=cover)
+    return Sample(pixels, None, target, RENDERED_SOURCE, group, cover)
 
 
 def balanced_weights(samples: Sequence[Sample], rendered_share: float) -> npt.NDArray[np.float64]:

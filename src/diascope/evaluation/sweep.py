@@ -26,7 +26,7 @@ from diascope.inference import Predictor
 from diascope.labels import ManifestLabel, Verdict
 from diascope.metrics import Floats
 from diascope.progress import Track, silent
-from diascope.renderer import in_processes, render
+from diascope.renderer import CONTRAST_RANGE, Rendered, in_processes, render
 
 _GOLDEN = 0.6180339887498949  # spreads the angles within a tone group evenly
 _SHUFFLES = 300
@@ -90,16 +90,20 @@ def contrast_name(least: float, most: float) -> str:
     return f"Delta E {least:g} to {most:g}"
 
 
-def _judged(drawing: Drawing, *, predictor: Predictor, config: SweepConfig) -> SweepRow:
-    contrast = drawing.contrast
-    drawn = render(
+def draw(drawing: Drawing, config: SweepConfig) -> Rendered:
+    """The picture of a plan, and its truth."""
+    return render(
         drawing.index,
         config.seed,
         config.size,
         mark_type=drawing.mark_type,
         ita=drawing.ita,
-        **({} if contrast is None else {"contrast": contrast}),
+        contrast=drawing.contrast or CONTRAST_RANGE,
     )
+
+
+def _judged(drawing: Drawing, *, predictor: Predictor, config: SweepConfig) -> SweepRow:
+    contrast, drawn = drawing.contrast, draw(drawing, config)
     prediction = predictor.predict(drawn.pixels)
     return SweepRow(
         group_id=str(drawing.index),
