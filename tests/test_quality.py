@@ -170,6 +170,14 @@ def test_a_white_background_is_not_over_exposed():
     assert assess(pixels) == ()
 
 
+def test_bars_do_not_hide_that_all_between_them_is_burnt():
+    pixels = flat(0, 0, 0, side=100)
+    pixels[30:60] = (255, 255, 240)
+    pixels[60:70] = (230, 190, 170)
+    assert measure(pixels, 100).clipped_share == 0.75
+    assert assess(pixels) == ("over_exposed",)
+
+
 def test_a_black_background_is_not_under_exposed():
     pixels = flat(0, 0, 0)
     pixels[24:48, 24:48] = (90, 60, 45)
@@ -230,11 +238,8 @@ def test_scenes_without_skin_are_declined_for_that(scene):
 
 
 def drawn_marks():
-    """Plain skin with strong marks, light to dark; black bars, hair and walls cannot burn."""
-    drawn = (render(i, seed=8, contrast=(18.0, 30.0)).pixels for i in range(100))
-    plain = [pixels for pixels in drawn if (pixels.max(axis=-1) < 40).mean() < 0.05]
-    assert len(plain) >= 60
-    return plain[:60]
+    """Strong marks, light to dark, some between black bars."""
+    return [render(i, seed=8, contrast=(18.0, 30.0)).pixels for i in range(60)]
 
 
 def test_spoilt_pictures_are_declined_for_what_spoilt_them():

@@ -12,6 +12,12 @@ Floats = npt.NDArray[np.floating]
 OPTICAL_DENSITY_OFFSET = 0.01
 """Added to linear RGB before the logarithm: keeps black finite (density at most 2)."""
 
+CLIPPED_FROM = 253
+"""sRGB level from which a channel is clipped: what lossy compression leaves of 255."""
+
+LIT_FROM = 40
+"""sRGB level of the brightest channel from which skin can be told from shadow."""
+
 # From the primaries and white of IEC 61966-2-1:1999 to seven digits; CIE XYZ, D65 white at Y = 1.
 RGB_TO_XYZ = np.array(
     [

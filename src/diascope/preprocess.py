@@ -16,7 +16,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from diascope.colour import can_be_skin, ita_degrees, optical_density, srgb_to_lab
+from diascope.colour import (
+    CLIPPED_FROM,
+    LIT_FROM,
+    can_be_skin,
+    ita_degrees,
+    optical_density,
+    srgb_to_lab,
+)
 from diascope.errors import ImageError, UnreadableReason
 from diascope.image import Limits, Picture, PictureSource, read_picture
 
@@ -35,9 +42,7 @@ REFERENCE_SHARE = 0.7
 DEPTH_RANGE = (-0.05, 0.9)
 """Bounds of a pixel's mean relative optical density; beyond them all channels move alike."""
 
-_BLACK = 40  # sRGB level of the brightest channel below which skin is not told from shadow
-_BURNT = 244  # of the darkest channel above which it is not told from paper
-_CLIPPED = 253  # of the brightest channel from which on light may have been lost
+_BURNT = 244  # sRGB level of the darkest channel above which skin is not told from paper
 _LEAST_SHARE = 0.15  # fewer pixels of a kind say nothing of the skin
 _RING_LEAST_SHARE = 0.05  # a smaller ring around the box says nothing of the skin
 
@@ -201,10 +206,10 @@ def _reference_pixels(
     """
     red, green, blue = planes
     brightest = cv2.max(cv2.max(red, green), blue)
-    lit = cv2.inRange(brightest, _BLACK, 255)
+    lit = cv2.inRange(brightest, LIT_FROM, 255)
     unburnt = cv2.inRange(cv2.min(cv2.min(red, green), blue), 0, _BURNT)
     coloured = np.minimum(cv2.bitwise_and(lit, unburnt), 1)
-    whole = coloured * skin * (np.asarray(brightest) < _CLIPPED)
+    whole = coloured * skin * (np.asarray(brightest) < CLIPPED_FROM)
     within = np.ones_like(coloured) if around is None else around
     for kind in (whole, coloured * skin, coloured):
         where = np.asarray(kind * within, dtype=np.uint8)

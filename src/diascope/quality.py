@@ -14,12 +14,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from diascope.colour import CLIPPED_FROM, LIT_FROM
 from diascope.config import QualityConfig
 
 Pixels = npt.NDArray[np.uint8]
 
-CLIPPED_FROM = 253
-"""sRGB level from which a channel is clipped: what lossy compression leaves of 255."""
 _BRIGHT = 95.0  # percentile that stands for the bright part of the frame
 _BLUR = 9  # pixels of the second blur
 
@@ -62,7 +61,8 @@ class Quality:
         resolution: shorter side in pixels of the original.
         sharpness: 1 minus the blur effect of Crete et al., in [0, 1]; noise counts as sharp.
         exposure: sRGB value, in [0, 1], that the brightest channel reaches in 5 % of the pixels.
-        clipped_share: share of the pixels, in [0, 1], with two or three channels clipped.
+        clipped_share: share of the pixels that are lit, in [0, 1], with two or three channels
+            clipped; black bars and hair cannot burn.
         skin_share: share of the pixels, in [0, 1], whose colour can be skin's of any tone.
     """
 
@@ -86,11 +86,12 @@ def measure(pixels: Pixels, resolution: int, can_be_skin: npt.NDArray[np.bool_])
     red, green, blue = (plane >= CLIPPED_FROM for plane in planes)
     clipped = (red & green) | (red & blue) | (green & blue)
     skin = can_be_skin & ~clipped
+    lit = max(1, int(np.count_nonzero(most >= LIT_FROM)))
     return Quality(
         resolution=resolution,
         sharpness=_sharpness(_at_most(pixels, resolution)),
         exposure=_bright(most) / 255.0,
-        clipped_share=float(clipped.mean()),
+        clipped_share=float(np.count_nonzero(clipped) / lit),
         skin_share=float(skin.mean()),
     )
 
