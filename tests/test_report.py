@@ -9,7 +9,7 @@ from test_evaluation import BROWN, NEITHER, OTHER, RED, write_manifest
 from diascope import evaluation
 from diascope.config import load_sweep
 from diascope.evaluation import evaluate, evaluation_of, sweep_tones
-from diascope.figures import Evaluation, Measure
+from diascope.figures import Evaluation, Measure, MeasureName
 from diascope.inference import Predictor
 from diascope.labels import INTENDED_USE
 from diascope.renderer import render
@@ -90,6 +90,17 @@ def test_the_gap_between_tones_comes_before_any_other_figure(html, whole):
     assert lines[0].startswith("Skin tone, drawn marks")
     assert lines[1].startswith("Skin tone, photographs")
     assert html.index("Gap between tones") < html.index("Red against brown")
+
+
+def test_a_colour_given_to_unmarked_skin_stands_in_the_summary(whole, predictor, tmp_path):
+    found = whole.pictures.overall.measures[MeasureName.NEITHER_GIVEN_A_COLOUR]
+    assert found.n == 15
+    (line,) = (each for each in summary(whole) if "without a mark" in each)
+    assert f"it gives {percent(found)} a colour" in line
+    rows = [(RED, "a", "", render(n, 43, 64, mark_type=RED).pixels, None) for n in range(3)]
+    pictures = evaluate(predictor, write_manifest(tmp_path, rows), join_copies=False)
+    red = evaluation_of(predictor.bundle, "diascope", pictures=pictures, sweep=None)
+    assert not any("without a mark" in each for each in summary(red))
 
 
 def test_it_asks_nothing_of_the_network_and_runs_nothing(html):

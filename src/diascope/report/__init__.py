@@ -159,6 +159,12 @@ def _picture_sentences(pictures: Report) -> list[str]:
             f"Of lesions that should get no colour at all it declines {percent(declined)}; the "
             "others get a red or brown verdict that means nothing."
         )
+    unmarked = measures[MeasureName.NEITHER_GIVEN_A_COLOUR]
+    if unmarked.value is not None:
+        lines.append(
+            f"Of pictures without a mark it gives {percent(unmarked)} a colour: a colour named "
+            "does not show that there is a mark."
+        )
     worst = max(pictures.sturdiness, key=lambda each: each.flips.value or 0.0, default=None)
     if worst is not None:
         lines.append(
