@@ -690,8 +690,8 @@ def _quality(least: QualityConfig) -> str:
     return (
         f"`not_assessable` without colour, or where what is judged has a shorter side under "
         f"{least.least_resolution} pixels, sharpness under {least.least_sharpness:g}, exposure "
-        f"under {least.least_exposure:g}, more than {least.most_clipped:g} of its lit pixels clipped, "
-        f"or less than {least.least_skin:g} of them that can be skin."
+        f"under {least.least_exposure:g}, more than {least.most_clipped:g} of its lit pixels "
+        f"clipped, or less than {least.least_skin:g} of all its pixels that can be skin."
     )
 
 
