@@ -65,7 +65,7 @@ def stages(files: list[Path], batch: int, repeats: int) -> dict[str, float]:
         ),
         "resize": told(lambda: [prepare(picture, None, size) for picture in pictures]),
         # Pixels that have the network's size already are not resized.
-        "median, density": told(
+        "reference skin, density": told(
             lambda: [prepare_pixels(each.pixels, None, size) for each in prepared]
         ),
         "quality": told(lambda: [judge(*both) for both in zip(pictures, prepared, strict=True)]),
@@ -74,7 +74,7 @@ def stages(files: list[Path], batch: int, repeats: int) -> dict[str, float]:
         ),
     }
     spent["header, profile, colour"] -= spent["decode"]
-    spent["resize"] -= spent["median, density"]
+    spent["resize"] -= spent["reference skin, density"]
     whole = told(lambda: [scorer(inputs[at : at + batch]) for at in starts])
     spent["gates, guidance, row"] = whole - sum(spent.values())
     return {**spent, "all": whole}
