@@ -150,7 +150,7 @@ class QualityConfig(_Section):
     least_resolution: int = Field(32, ge=1, description="pixels of the shorter side judged")
     least_sharpness: Share = Field(0.3, description="1 minus the blur effect of Crete et al.")
     least_exposure: Share = Field(0.2, description="sRGB value that 5 % of the pixels reach")
-    most_clipped: Share = Field(0.7, description="share of pixels with two channels clipped")
+    most_clipped: Share = Field(0.7, description="share of lit pixels with two channels clipped")
     least_skin: Share = Field(0.1, description="share of pixels whose colour can be skin's")
 
 
