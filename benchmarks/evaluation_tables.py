@@ -149,13 +149,16 @@ def changes() -> None:
         rows = [
             (
                 each["words"],
-                str(each["auroc"]["n"]),
+                str(each["flips"]["n"]),
                 cell(each["flips"], percent=True),
+                cell(each["lost"], percent=True),
+                str(each["auroc"]["n"]),
                 cell(each["loss"]),
             )
             for each in read(f"{name}/evaluation.json")["pictures"]["sturdiness"]
         ]
-        table(f"Changes, {name}:", "change | n | flips | AUROC lost", rows)
+        header = "change | colours named | flips | named no more | n | AUROC lost"
+        table(f"Changes, {name}:", header, rows)
 
 
 if __name__ == "__main__":

@@ -352,12 +352,12 @@ def peak_is_in_the_mask(told, mask):
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_the_peak_lies_at_the_mark(name):
-    """Lower than the 90 % aimed at, which the shipped models miss: benchmarks/README.md."""
+    """Below the 90 % of benchmarks/README.md by what so few marks may miss it by chance."""
     predictor = Predictor.load(name, threads=1)
     hits = [peak_is_in_the_mask(predictor.explain(each.pixels), each.mask) for each in marks(120)]
     by_chance = np.mean([chance(each.mask) for each in marks(120)])
     assert len(hits) >= 90
-    assert np.mean(hits) >= 0.80
+    assert np.mean(hits) >= 0.85
     assert np.mean(hits) >= by_chance + 0.15
 
 

@@ -42,7 +42,7 @@ from diascope.config import GateConfig, NetworkConfig, QualityConfig
 from diascope.errors import BundleError, OutputError
 from diascope.evidence import Fact, Status, guidelines
 from diascope.familiarity import FeatureSpace
-from diascope.labels import LABEL_ORDER
+from diascope.labels import LABEL_ORDER, MarkType
 from diascope.preprocess import DEPTH_RANGE
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -705,12 +705,15 @@ def _conformal_gate(fitted: ConformalGate) -> str:
     else:
         share = f"{100 * fitted.familiar_share:g} %"
         far = f"where nothing is, or farther from what it learnt from than {share} of those"
-    naming = f" A colour is named from {fitted.least_to_name:.3f} on." * (fitted.least_to_name > 0)
+    bare = ", or unmarked skin beside a colour that is likelier"
+    unsure = bare * (fitted.least_probability[MarkType.NEITHER] > 0)
+    least_named = f" A colour is named from {fitted.least_to_name:.3f} on, else `unclear`."
+    naming = least_named * (fitted.least_to_name > 0)
     return (
         f"Rule conformal: sets fitted to hold {100 * fitted.coverage:g} % of each class, on "
         f"{_paragraph(fitted.data)}. A class is in the set from this probability on: {least}. "
-        f"`unclear` where both colours are in it, `not_assessable` {far}, `neither` where that is "
-        f"the likeliest in it.{naming}"
+        f"`unclear` where both colours are in it{unsure}, `not_assessable` {far}, `neither` where "
+        f"that is the likeliest in it.{naming}"
     )
 
 

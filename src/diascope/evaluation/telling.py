@@ -185,10 +185,12 @@ def tone_lines(scales: Sequence[ToneScale]) -> list[str]:
 
 def sturdiness_table(report: Report) -> Rows:
     """Rows of text to print, the first the header: what each change does."""
-    rows: Rows = [("change", "n", "red <-> brown", "verdict lost", "AUROC after", "AUROC loss")]
+    rows: Rows = [
+        ("change", "of named", "red <-> brown", "verdict lost", "n", "AUROC after", "AUROC loss")
+    ]
     for each in report.sturdiness:
-        cells = (each.flips, each.lost, each.auroc, each.loss)
-        rows.append((each.words, str(each.auroc.n), *map(cell, cells)))
+        verdicts, ranks = map(cell, (each.flips, each.lost)), map(cell, (each.auroc, each.loss))
+        rows.append((each.words, str(each.flips.n), *verdicts, str(each.auroc.n), *ranks))
     return rows
 
 
