@@ -124,7 +124,7 @@ def test_what_was_fitted_to_decline_comes_back_and_is_on_the_card(tmp_path):
         "erythematous 0.700 (12 pictures, 12 groups)",
         "hyperpigmented 0.600",
         "neither 0.500",
-        "`unclear` where both colours are in it, or unmarked skin beside a colour that is likelier",
+        "`unclear` where both colours are in it, or not the likeliest of the three, or unmarked",
         "A colour is named from 0.600 on, else `unclear`",
         # Quality may refuse by either rule.
         "`not_assessable` without colour, or where what is judged has a shorter side under 32",

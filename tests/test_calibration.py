@@ -360,8 +360,10 @@ def test_a_fit_takes_whole_rows_only(probabilities, labels, groups):
         # It may be unmarked skin; without a threshold for that, nobody can tell.
         ((0.5, 0.06, 0.44), gate(), Verdict.UNCLEAR, (GateReason.NOT_SURE,)),
         ((0.5, 0.06, 0.44), gate(neither=0.0), Verdict.ERYTHEMATOUS, ()),
-        # The likeliest of all is not in the set: the likeliest in it is told.
-        ((0.5, 0.1, 0.4), gate(red=0.6), Verdict.NEITHER, (GateReason.NO_MARK,)),
+        # The likeliest of all is not in the set: nothing less likely is told in its place.
+        ((0.5, 0.1, 0.4), gate(red=0.6), Verdict.UNCLEAR, (GateReason.NOT_SURE,)),
+        ((0.5, 0.4, 0.1), gate(red=0.6), Verdict.UNCLEAR, (GateReason.NOT_SURE,)),
+        ((0.1, 0.41, 0.49), gate(neither=0.5), Verdict.UNCLEAR, (GateReason.NOT_SURE,)),
     ],
 )
 def test_the_set_decides(probabilities, fitted, verdict, reasons):
@@ -377,6 +379,7 @@ def test_a_colour_is_named_only_where_the_other_is_excluded(logits, red, brown, 
     assert verdict.declines == bool(reasons)
     if not verdict.declines:
         assert verdict.value in possible
+        assert probabilities.max() == probabilities[LABEL_ORDER.index(MarkType(verdict.value))]
         assert len(possible & {RED_MARK, BROWN_MARK}) == 1
         assert NO_MARK not in possible or neither == 0
         assert probabilities[LABEL_ORDER.index(MarkType(verdict.value))] >= name

@@ -264,6 +264,15 @@ def test_known_groups_that_cannot_be_read_are_refused(tmp_path, content):
         joined_rows([row("a.png")], config, config_folder=tmp_path)
 
 
+def test_known_groups_of_other_pictures_are_refused(tmp_path):
+    (tmp_path / "known.csv").write_text("path,group_id\nphotos/a.png,k\nphotos/b.png,k\n")
+    config = DataConfig(join_copies=False, groups="known.csv")
+    with pytest.raises(ManifestError, match=r"known\.csv: of its 2 paths none is in the manifest"):
+        joined_rows([row("a.png")], config, config_folder=tmp_path)
+    mended = DataConfig(join_copies=False, groups="")
+    assert joined_rows([row("a.png")], mended, config_folder=tmp_path)[0].group_id == "a.png"
+
+
 # Splits.
 
 some_rows = st.lists(
@@ -462,6 +471,19 @@ def test_weights_by_hand():
     np.testing.assert_allclose(balanced_weights(samples, 0.2)[:7], np.multiply(photographs, 0.8))
     np.testing.assert_allclose(balanced_weights(samples[:7], 0.5), photographs)
     np.testing.assert_allclose(balanced_weights(samples[7:], 0.5), [0.2] * 5)
+
+
+def test_a_mixed_photograph_weighs_half_of_either_class():
+    samples = [
+        *[sample(RED, "clinic")] * 2,
+        sample(MIXED, "clinic"),
+        sample(BROWN, "clinic"),
+        sample(BROWN, "web"),
+        sample(CLEAR, "web"),
+    ]
+    # Of red 2.5 pictures of one source; of brown 1.5 of the clinic, 1 of the web, half for each.
+    parts = np.array([1 / 2.5, 1 / 2.5, 0.5 / 2.5 + 0.5 / 1.5 / 2, 1 / 1.5 / 2, 1 / 2, 1])
+    np.testing.assert_allclose(balanced_weights(samples, 0.5), parts / 3)
 
 
 @given(

@@ -320,6 +320,23 @@ class TestEvaluate:
         measure = report.overall.measures[MeasureName.AUROC]
         assert (measure.n, measure.groups, report.copies_joined) == (3, groups, joins)
 
+    def test_persons_and_groups_known_join_without_a_search_for_copies(self, predictor, tmp_path):
+        pixels = [render(number, 23, 64, mark_type=RED).pixels for number in range(6)]
+        manifest = write_manifest(tmp_path, [(RED, "clinic", "", each, None) for each in pixels])
+        lines = manifest.path.read_text().splitlines()
+        patients = ("patient_id", "7", "7", "", "", "", "")
+        text = "\n".join(f"{line},{patient}" for line, patient in zip(lines, patients, strict=True))
+        manifest.path.write_text(text)
+        (tmp_path / "known.csv").write_text("path,group_id\n002.png,k\n003.png,k\n")
+        report = evaluate(
+            predictor,
+            read_manifest(manifest.path),
+            join_copies=False,
+            groups=tmp_path / "known.csv",
+        )
+        measure = report.overall.measures[MeasureName.SPECIFICITY]
+        assert (measure.n, measure.groups) == (6, 4)
+
 
 class TestOutput:
     def test_json_comes_back_the_same(self, whole, tmp_path):

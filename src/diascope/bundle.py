@@ -712,8 +712,8 @@ def _conformal_gate(fitted: ConformalGate) -> str:
     return (
         f"Rule conformal: sets fitted to hold {100 * fitted.coverage:g} % of each class, on "
         f"{_paragraph(fitted.data)}. A class is in the set from this probability on: {least}. "
-        f"`unclear` where both colours are in it{unsure}, `not_assessable` {far}, `neither` where "
-        f"that is the likeliest in it.{naming}"
+        f"`unclear` where both colours are in it, or not the likeliest of the three{unsure}, "
+        f"`not_assessable` {far}, `neither` where that is the likeliest.{naming}"
     )
 
 

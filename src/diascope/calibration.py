@@ -268,9 +268,10 @@ def decide_by_set(
     """Verdict by the conformal set of probabilities (3,).
 
     Too far from the pictures learnt from, or an empty set: ``not_assessable``. Both colours in it:
-    ``unclear``. Else ``neither`` where that is the likeliest in the set; else the one colour in it,
-    if it is sure enough to be named and the picture cannot as well be of unmarked skin. Where no
-    unmarked skin was fitted, nobody can tell, and only sureness counts.
+    ``unclear``, and so where the likeliest of the three is not in it. Else ``neither`` where that
+    is the likeliest; else the one colour in it, if it is sure enough to be named and the picture
+    cannot as well be of unmarked skin. Where no unmarked skin was fitted, nobody can tell, and only
+    sureness counts.
 
     Raises:
         ValueError: the gate bounds the distance and none is given.
@@ -284,7 +285,9 @@ def decide_by_set(
         return Verdict.NOT_ASSESSABLE, (GateReason.UNLIKE_TRAINING,)
     if possible.issuperset(_COLOURS):
         return Verdict.UNCLEAR, (GateReason.TOO_CLOSE,)
-    likeliest = max(LABEL_ORDER, key=lambda name: (name in possible, values[name], name.value))
+    likeliest = max(LABEL_ORDER, key=lambda name: (values[name], name.value))
+    if likeliest not in possible:
+        return Verdict.UNCLEAR, (GateReason.NOT_SURE,)
     if likeliest is MarkType.NEITHER:
         return Verdict.NEITHER, (GateReason.NO_MARK,)
     maybe_bare = MarkType.NEITHER in possible and gate.least_probability[MarkType.NEITHER] > 0

@@ -254,10 +254,10 @@ def joined_rows(
     Persons are those of the column ``patient_id``, within a source, and of ``config.groups``.
 
     Raises:
-        ManifestError: the file of known groups cannot be read.
+        ManifestError: the file of known groups cannot be read, or is of other pictures.
         ImageError: a picture cannot be read.
     """
-    known = known_groups(config.groups, config_folder)
+    known = known_groups(config.groups, rows, config_folder)
     pairs = []
     if config.join_copies:
         pictures = (read_picture(row.file, decode_side=COPY_SIDE).pixels for row in rows)
@@ -279,15 +279,28 @@ def with_joined_groups(
     return tuple(replace(row, group_id=group) for row, group in zip(rows, groups, strict=True))
 
 
-def known_groups(name: str | None, folder: Path | None = None) -> dict[str, str]:
+def known_groups(
+    name: str | None, rows: Sequence[ManifestRow], folder: Path | None = None
+) -> dict[str, str]:
     """Group of each path of a CSV (path, group_id) in a folder; empty without a name.
 
     Raises:
-        ManifestError: it cannot be read.
+        ManifestError: it cannot be read, or names none of the pictures of ``rows``.
     """
-    if name is None:
+    if not name:
         return {}
     path = (folder or Path()) / name
+    known = _read_groups(path)
+    if rows and not any(os.path.normpath(row.path) in known for row in rows):
+        raise ManifestError(
+            f"{path}: of its {len(known)} paths none is in the manifest, so these are groups of "
+            "other pictures;\npaths are relative to the manifest: mend them, name another file, or "
+            'leave it out (in a config: --set data.groups="")'
+        )
+    return known
+
+
+def _read_groups(path: Path) -> dict[str, str]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             known = {}
@@ -529,16 +542,25 @@ def balanced_weights(samples: Sequence[Sample], rendered_share: float) -> npt.ND
     """Probability of each sample; drawn and photographed ones in the shares asked for.
 
     Drawn ones are equally likely; among the photographs every class is equally likely, within
-    a class every source, within a source every picture.
+    a class every source, within a source every picture. A mixed one is half of either class.
     """
     drawn = np.array([sample.drawn for sample in samples])
-    in_cell = Counter((s.target, s.source) for s in samples if not s.drawn)
-    sources = Counter(target for target, _ in in_cell)
-    even = [
-        1.0 if s.drawn else 1.0 / (in_cell[s.target, s.source] * sources[s.target]) for s in samples
-    ]
-    weights = np.array(even)
+    weights = np.ones(len(samples))
+    if not drawn.all():
+        weights[~drawn] = _even([sample for sample in samples if not sample.drawn])
     if drawn.any() and not drawn.all():
         weights[drawn] *= rendered_share / weights[drawn].sum()
         weights[~drawn] *= (1.0 - rendered_share) / weights[~drawn].sum()
     return np.asarray(weights / weights.sum())
+
+
+def _even(samples: Sequence[Sample]) -> npt.NDArray[np.float64]:
+    """Weight (N,) of each: one per class, the same for its sources, the same within a source."""
+    parts = np.array([sample.target for sample in samples])
+    names, source = np.unique([sample.source for sample in samples], return_inverse=True)
+    in_cell = np.zeros((len(names), parts.shape[1]))
+    np.add.at(in_cell, source, parts)
+    sources = (in_cell > 0).sum(axis=0)
+    whole = in_cell[source] * sources
+    shares = np.divide(parts, whole, out=np.zeros_like(parts), where=whole > 0)
+    return np.asarray(shares.sum(axis=1))

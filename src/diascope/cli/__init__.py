@@ -513,7 +513,7 @@ def score(
     epilog=examples(
         "diascope train --config configs/demo.toml --out runs/demo",
         "diascope train --config configs/photos.toml --data photos/manifest.csv --resume",
-        "diascope train --config configs/photos.toml --data mine.csv --init-from models/photos "
+        "diascope train --config configs/own.toml --data mine.csv --init-from models/photos "
         "--set train.epochs=5",
     )
 )

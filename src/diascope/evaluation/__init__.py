@@ -75,18 +75,19 @@ def evaluate(
 ) -> Report:
     """Measure a bundle on a manifest, overall and per source and tone, through ``predict_batch``.
 
-    Verdicts are those of the pixels alone. Intervals resample groups: the manifest's and, with
-    ``join_copies``, the copies found, a search that grows with the square of the rows, joined by
-    ``groups``, a CSV (path, group_id) of copies and persons known. With ``sturdiness`` every red
+    Verdicts are those of the pixels alone. Intervals resample groups: the manifest's, joined where
+    they share a patient or a group of ``groups``, a CSV (path, group_id) of copies and persons
+    known, and, with ``join_copies``, where copies are found, a search that grows with the square of
+    the rows. With ``sturdiness`` every red
     and brown picture is judged again after each change of ``perturbation``, by ``workers``
     processes.
 
     Raises:
-        ManifestError: a label of skin tone that is none, or ``groups`` cannot be read.
+        ManifestError: a label of skin tone that is none, or ``groups`` cannot be read or is of
+            other pictures.
     """
     judged, unreadable = judge(predictor, manifest.rows, track)
-    if join_copies:
-        judged = with_joined_groups(judged, manifest.rows, groups, track)
+    judged = with_joined_groups(judged, manifest.rows, groups, copies=join_copies, track=track)
     changes: tuple[ChangeFigures, ...] = ()
     if sturdiness:
         changes = measure_sturdiness(predictor, manifest.rows, judged, workers=workers, track=track)

@@ -83,14 +83,19 @@ def unreadable_row(row: ManifestRow, error: ImageError) -> UnreadableRow:
 
 
 def with_joined_groups(
-    judged: Sequence[JudgedRow], rows: Sequence[ManifestRow], groups: Path | None, track: Track
+    judged: Sequence[JudgedRow],
+    rows: Sequence[ManifestRow],
+    groups: Path | None,
+    *,
+    copies: bool,
+    track: Track,
 ) -> list[JudgedRow]:
-    """Judged rows in groups that also hold the copies found and the persons known."""
+    """Judged rows in groups that also hold the persons known and, if asked, the copies found."""
     # The search is dear, and drawn pictures have no copies.
     read = {row.path for row in judged if row.source != RENDERED_SOURCE}
     wanted = [row for row in rows if row.path in read]
     known = None if groups is None else str(groups)
-    joined = joined_rows(wanted, DataConfig(join_copies=True, groups=known), track=track)
+    joined = joined_rows(wanted, DataConfig(join_copies=copies, groups=known), track=track)
     group_of = {row.path: row.group_id for row in joined}
     return [
         row.model_copy(update={"group_id": group_of.get(row.path, row.group_id)}) for row in judged
