@@ -19,6 +19,7 @@ from diascope.evaluation.telling import (
     cell,
     declining_notes,
     figures_of,
+    measure_notes,
     notes,
     table,
     told_of,
@@ -239,8 +240,34 @@ class TestSection:
         rows = [judged(RED, Verdict.ERYTHEMATOUS, 0.9, n / 100) for n in range(1, 10)] * 2
         rows += [judged(BROWN, Verdict.HYPERPIGMENTED, 0.1, 0.2 + n / 100) for n in range(12)]
         assert section("all", rows, 0).measures[MeasureName.COVERAGE].n == 30
-        note = section("all", rows, 0).measures[MeasureName.COVERAGE].note
-        assert note == "the draws do not differ: the true interval is wider"
+
+    def test_draws_that_do_not_differ_are_no_certainty(self):
+        """Twenty red of ten persons and ten brown of their own, all told and ranked rightly."""
+        rows = [
+            judged(RED, Verdict.ERYTHEMATOUS, 0.9, n / 200, group=f"p{n // 2}") for n in range(20)
+        ]
+        rows += [judged(BROWN, Verdict.HYPERPIGMENTED, 0.1, 0.2 + n / 100) for n in range(10)]
+        measures = section("all", rows, 0).measures
+        # scipy.stats.binomtest(k, k).proportion_ci(method="exact").low
+        for name, groups, low in (
+            (MeasureName.COVERAGE, 20, 0.8315665),
+            (MeasureName.ACCURACY_DECIDED, 20, 0.8315665),
+            (MeasureName.COVERAGE_OF_RED, 10, 0.6915029),
+            (MeasureName.SENSITIVITY, 10, 0.6915029),
+        ):
+            found = measures[name]
+            assert (found.value, found.high, found.groups) == (1.0, 1.0, groups)
+            assert found.low == pytest.approx(low, abs=1e-7)
+            assert "exact binomial interval over groups" in found.note
+        bare = [judged(NEITHER, Verdict.NEITHER, 0.1, 0.1) for _ in range(40)]
+        called = section("all", bare, 0).measures[MeasureName.NEITHER_GIVEN_A_COLOUR]
+        assert (called.value, called.low) == (0.0, 0.0)
+        assert called.high == pytest.approx(0.0880973, abs=1e-7)
+        # Of an AUROC no such interval is known: it is marked wherever it is told.
+        auroc = measures[MeasureName.AUROC]
+        assert auroc.note == "the draws do not differ: the true interval is wider"
+        assert cell(auroc) == "1.000 [1.000, 1.000] (alike)"
+        assert [line[:7] for line in measure_notes([("all", auroc)])] == ["(alike)"]
 
     def test_groups_widen_the_interval(self):
         rng = np.random.default_rng(4)

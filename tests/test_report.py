@@ -13,7 +13,7 @@ from diascope.figures import Evaluation, Measure, MeasureName
 from diascope.inference import Predictor
 from diascope.labels import INTENDED_USE
 from diascope.renderer import render
-from diascope.report import FEW, page, percent, summary, told
+from diascope.report import ALIKE, FEW, page, percent, summary, told
 
 HOSTILE = '"><script>alert(1)</script>$x_{'
 
@@ -177,6 +177,9 @@ def test_numbers_in_cells():
     few = measure.model_copy(update={"n": 29})
     assert told(few).endswith(FEW)
     assert percent(few).endswith(FEW)
+    alike = measure.model_copy(update={"value": 1.0, "low": 1.0, "high": 1.0})
+    assert told(alike) == f"1.000 (1.000 to 1.000) {ALIKE}"
+    assert percent(alike).endswith(ALIKE)
     nothing = Measure(value=None, low=None, high=None, n=0, groups=0, note="no value: no rows")
     assert told(nothing) == percent(nothing) == "no value: no rows"
 

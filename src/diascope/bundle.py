@@ -664,13 +664,19 @@ def _figures_table(figures: Sequence[Figure]) -> str:
     commands = list(dict.fromkeys(_paragraph(figure.command) for figure in figures))
     number = {command: place for place, command in enumerate(commands, start=1)}
     rows = [
-        f"| {_cell(figure.name)} | {figure.value:.3f} | {figure.low:.3f} to {figure.high:.3f} "
+        f"| {_cell(figure.name)} | {figure.value:.3f} | {_interval(figure)} "
         f"| {figure.n} | {_cell(figure.data)} | {number[_paragraph(figure.command)]} |"
         for figure in figures
     ]
     head = "| figure | value | 95 % interval | n | data | command |\n| - | -: | :-: | -: | - | -: |"
     listed = [f"{place}. {_code(command)}" for command, place in number.items()]
     return "\n".join([head, *rows, "", "Commands:", "", *listed])
+
+
+def _interval(figure: Figure) -> str:
+    if figure.low == figure.high:
+        return "wider than told: no draw differs"
+    return f"{figure.low:.3f} to {figure.high:.3f}"
 
 
 def _gates(description: BundleDescription) -> str:

@@ -47,7 +47,8 @@ class DataConfig(_Section):
         "test", min_length=1, description="part never trained on, given a column split"
     )
     groups: str | None = Field(
-        None, description="CSV (path, group_id) of known copies and persons, beside the config; empty: none"
+        None,
+        description="CSV (path, group_id) of copies and persons, beside the config; empty: none",
     )
     join_copies: bool = Field(True, description="look for copies before splitting")
 

@@ -86,6 +86,16 @@ class Measure(Part):
     groups: int
     note: str | None
 
+    @property
+    def is_few(self) -> bool:
+        """On too few rows to say much."""
+        return self.n < LEAST_ROWS
+
+    @property
+    def draws_alike(self) -> bool:
+        """No draw of the bootstrap differs, so that the true interval is wider than told."""
+        return self.value is not None and self.low == self.high
+
 
 class NamedMeasure(Part):
     """A measure of one of several."""

@@ -344,6 +344,16 @@ def bootstrap_interval(
     )
 
 
+def exact_range(groups: int, *, all_hit: bool) -> tuple[float, float]:
+    """95 % interval of a share that is 1, or 0, in every one of the independent ``groups``.
+
+    Draws of such rows do not differ, so that a bootstrap would tell certainty. Clopper and Pearson,
+    Biometrika 1934;26:404, a group being one trial.
+    """
+    bound = 0.025 ** (1 / groups)
+    return (bound, 1.0) if all_hit else (0.0, 1.0 - bound)
+
+
 def _weights(counts: Floats | None, rows: int) -> Floats:
     if rows == 0:
         raise ValueError("no rows to measure on")

@@ -92,8 +92,8 @@ def _measures(rows: Sequence[JudgedRow]) -> dict[MeasureName, Measure]:
     found = {
         MeasureName.AUROC: measure(coloured, auroc, least_classes=2),
         MeasureName.BALANCED_ACCURACY: measure(classed, balanced, least_classes=2),
-        MeasureName.SENSITIVITY: measure(brown, partial(metrics.sensitivity, *_binary(brown))),
-        MeasureName.SPECIFICITY: measure(red, partial(metrics.specificity, *_binary(red))),
+        MeasureName.SENSITIVITY: _share(brown, partial(metrics.sensitivity, *_binary(brown))),
+        MeasureName.SPECIFICITY: _share(red, partial(metrics.specificity, *_binary(red))),
         MeasureName.COVERAGE: measure_decided(coloured),
         MeasureName.COVERAGE_OF_RED: measure_decided(red),
         MeasureName.COVERAGE_OF_BROWN: measure_decided(brown),
@@ -108,14 +108,13 @@ def _measures(rows: Sequence[JudgedRow]) -> dict[MeasureName, Measure]:
 
 def measure_decided(rows: Sequence[A]) -> Measure:
     """Share of rows that got a red or brown verdict."""
-    return measure(rows, partial(metrics.proportion, [not row.verdict.declines for row in rows]))
+    return measure_share(rows, [not row.verdict.declines for row in rows])
 
 
 def measure_right(rows: Sequence[A]) -> Measure:
     """Share right of the red and brown verdicts."""
     decided = [row for row in rows if not row.verdict.declines]
-    is_right = [row.verdict.value == row.mark_type.value for row in decided]
-    return measure(decided, partial(metrics.proportion, is_right))
+    return measure_share(decided, [row.verdict.value == row.mark_type.value for row in decided])
 
 
 def _selective_measures(coloured: Sequence[JudgedRow]) -> dict[MeasureName, Measure]:
@@ -158,16 +157,12 @@ def _declining_measures(
     if other and coloured:
         # The threshold is held fixed in the draws.
         least = np.quantile(surest(coloured)[0], 1 - COVERED, method="lower")
-        at_70 = measure(other, partial(metrics.proportion, surest(other)[0] >= least))
+        at_70 = measure_share(other, surest(other)[0] >= least)
     return {
-        MeasureName.DECLINED_OF_OTHER: measure(other, partial(metrics.proportion, is_declined)),
+        MeasureName.DECLINED_OF_OTHER: measure_share(other, is_declined),
         MeasureName.OTHER_CALLED_AT_70: at_70,
-        MeasureName.NEITHER_CALLED_NEITHER: measure(
-            neither, partial(metrics.proportion, is_neither)
-        ),
-        MeasureName.NEITHER_GIVEN_A_COLOUR: measure(
-            neither, partial(metrics.proportion, is_coloured)
-        ),
+        MeasureName.NEITHER_CALLED_NEITHER: measure_share(neither, is_neither),
+        MeasureName.NEITHER_GIVEN_A_COLOUR: measure_share(neither, is_coloured),
     }
 
 
@@ -180,7 +175,7 @@ def _conformal_measures(classed: Sequence[JudgedRow]) -> dict[MeasureName, Measu
             found[name] = no_measure(len(rows), "no value: the model has no conformal sets")
             continue
         holds = [label.value in (row.conformal_set or "").split() for row in rows]
-        found[name] = measure(rows, partial(metrics.proportion, holds))
+        found[name] = measure_share(rows, holds)
     return found
 
 
@@ -247,9 +242,28 @@ def measure(
     found = metrics.bootstrap_interval(
         statistic, [row.mark_type for row in rows] if strata is None else strata, groups
     )
-    same = "the draws do not differ: the true interval is wider" if found.low == found.high else ""
-    doubts = [doubt for doubt in (_few(found.n), same) if doubt]
-    return Measure(**found.model_dump(), note="; ".join(doubts) or None)
+    told = Measure(**found.model_dump(), note=_few(found.n))
+    same = "the draws do not differ: the true interval is wider"
+    return _noted(told, same) if told.draws_alike else told
+
+
+def measure_share(rows: Sequence[Grouped], hits: npt.ArrayLike) -> Measure:
+    """Share of rows that are hits (n,), with its interval: exact where all are, or none is."""
+    return _share(rows, partial(metrics.proportion, np.asarray(hits, dtype=bool)))
+
+
+def _share(rows: Sequence[Grouped], statistic: metrics.Statistic) -> Measure:
+    found = measure(rows, statistic)
+    if found.value not in (0.0, 1.0):
+        return found
+    low, high = metrics.exact_range(found.groups, all_hit=found.value == 1.0)
+    exact = found.model_copy(update={"low": low, "high": high, "note": _few(found.n)})
+    return _noted(exact, "the draws do not differ: exact binomial interval over groups")
+
+
+def _noted(measured: Measure, doubt: str) -> Measure:
+    notes = [note for note in (measured.note, doubt) if note]
+    return measured.model_copy(update={"note": "; ".join(notes)})
 
 
 def no_measure(n: int, note: str, *, groups: int = 0) -> Measure:

@@ -5,10 +5,9 @@ from functools import partial
 
 import numpy as np
 
-from diascope import metrics
 from diascope.dataset import ManifestRow
 from diascope.errors import ImageError
-from diascope.evaluation.measuring import COLOURED, auroc_of, measure, separation_of
+from diascope.evaluation.measuring import COLOURED, auroc_of, measure, measure_share, separation_of
 from diascope.figures import ChangeFigures, JudgedRow, Part
 from diascope.image import read_picture
 from diascope.inference import Predictor
@@ -89,8 +88,8 @@ def change_figures(change: Change, rows: Sequence[ChangedRow]) -> ChangeFigures:
         change=change.value,
         words=change.words,
         unreadable=len(rows) - len(read),
-        flips=measure(decided, partial(metrics.proportion, flipped)),
-        lost=measure(decided, partial(metrics.proportion, lost)),
+        flips=measure_share(decided, flipped),
+        lost=measure_share(decided, lost),
         auroc=measure(read, then, least_classes=2),
         loss=measure(
             read, lambda counts: np.asarray(before(counts) - then(counts)), least_classes=2

@@ -20,6 +20,7 @@ from diascope.evaluation.measuring import (
     measure,
     measure_decided,
     measure_right,
+    measure_share,
 )
 from diascope.figures import Measure, NamedMeasure, Part, Sweep, SweepPart
 from diascope.inference import Predictor
@@ -180,7 +181,7 @@ def _part(name: str, rows: Sequence[SweepRow]) -> SweepPart:
         name=name,
         n=len(rows),
         auroc=measure(rows, _auroc(rows), least_classes=2),
-        declined=measure(rows, _declined(rows)),
+        declined=measure_share(rows, _is_declined(rows)),
         right=measure_right(rows),
         verdicts=count_verdicts(rows),
     )
@@ -191,7 +192,11 @@ def _auroc(rows: Sequence[SweepRow]) -> metrics.Statistic:
 
 
 def _declined(rows: Sequence[SweepRow]) -> metrics.Statistic:
-    return partial(metrics.proportion, [row.verdict.declines for row in rows])
+    return partial(metrics.proportion, _is_declined(rows))
+
+
+def _is_declined(rows: Sequence[SweepRow]) -> list[bool]:
+    return [row.verdict.declines for row in rows]
 
 
 def _gap(

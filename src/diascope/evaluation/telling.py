@@ -32,6 +32,9 @@ DECLINING = (
 )
 """Measures on rows that are neither red nor brown."""
 
+_FEW = f"(few): insufficient data, under {LEAST_ROWS} rows"
+_ALIKE = "(alike): no draw of the bootstrap differs, the true interval is wider"
+
 Rows = list[tuple[str, ...]]
 
 
@@ -70,11 +73,14 @@ def unreadable_notes(rows: Sequence[UnreadableRow]) -> list[str]:
 
 
 def measure_notes(named: Iterable[tuple[str, Measure]]) -> list[str]:
-    """A line for each reason that a value is missing, and one for all on few rows."""
+    """A line for each reason that a value is missing, and one for each mark of :func:`cell`."""
     found = list(named)
     missing = [f"{name}: {each.note}" for name, each in found if each.value is None]
-    few = any(each.value is not None and each.n < LEAST_ROWS for _, each in found)
-    legend = [f"(few): insufficient data, under {LEAST_ROWS} rows"] if few else []
+    valued = [each for _, each in found if each.value is not None]
+    legend = [
+        *([_FEW] if any(each.is_few for each in valued) else []),
+        *([_ALIKE] if any(each.draws_alike for each in valued) else []),
+    ]
     return [*dict.fromkeys(missing), *legend]
 
 
@@ -253,11 +259,11 @@ def told(measure: Measure) -> str:
 
 
 def cell(measure: Measure) -> str:
-    """A measure as text: value and interval, ``-`` for no value."""
+    """A measure as text: value, interval and what to doubt; ``-`` for no value."""
     if measure.value is None:
         return "-"
-    few = " (few)" if measure.n < LEAST_ROWS else ""
-    return f"{measure.value:.3f} [{measure.low:.3f}, {measure.high:.3f}]{few}"
+    marks = " (few)" * measure.is_few + " (alike)" * measure.draws_alike
+    return f"{measure.value:.3f} [{measure.low:.3f}, {measure.high:.3f}]{marks}"
 
 
 def as_json(report: BaseModel) -> bytes:

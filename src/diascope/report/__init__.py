@@ -26,6 +26,8 @@ from diascope.report import plots
 
 FEW = "\N{DAGGER}"
 """Stands after a figure on too few rows."""
+ALIKE = "\N{DOUBLE DAGGER}"
+"""Stands after an interval that is too narrow: no draw of the bootstrap differs."""
 _TEMPLATE = "page.html.jinja"
 FLIPS_WANTED = 0.02
 """Aim: at most this share of verdicts flips between red and brown under a change."""
@@ -70,6 +72,7 @@ def page(evaluation: Evaluation, shown: Mapping[str, bytes] | None = None) -> st
         label=ManifestLabel,
         few=LEAST_ROWS,
         mark=FEW,
+        alike=ALIKE,
         summary=summary(evaluation),
         plots={} if pictures is None else _picture_plots(pictures),
         drawn={} if sweep is None else _sweep_plots(sweep),
@@ -78,11 +81,11 @@ def page(evaluation: Evaluation, shown: Mapping[str, bytes] | None = None) -> st
 
 
 def told(measure: Measure, digits: int = 3) -> str:
-    """A measure in a cell: value and interval; why there is none, or that rows are few."""
+    """A measure in a cell: value and interval, why there is none, and what to doubt."""
     if measure.value is None or measure.low is None or measure.high is None:
         return measure.note or "no value"
     text = f"{measure.value:.{digits}f} ({measure.low:.{digits}f} to {measure.high:.{digits}f})"
-    return f"{text} {FEW}" if measure.n < LEAST_ROWS else text
+    return text + _marks(measure)
 
 
 def percent(measure: Measure) -> str:
@@ -91,7 +94,11 @@ def percent(measure: Measure) -> str:
         return measure.note or "no value"
     numbers = [f"{100 * value:.1f}" for value in (measure.value, measure.low, measure.high)]
     text = f"{numbers[0]} % ({numbers[1]} to {numbers[2]})"
-    return f"{text} {FEW}" if measure.n < LEAST_ROWS else text
+    return text + _marks(measure)
+
+
+def _marks(measure: Measure) -> str:
+    return f" {FEW}" * measure.is_few + f" {ALIKE}" * measure.draws_alike
 
 
 def _told_cell(measure: Measure) -> Markup:
