@@ -31,6 +31,7 @@ from diascope.preprocess import decode_side, prepare, prepare_pixels
 from diascope.renderer import render_labelled
 
 COVERAGE, REFUSED, DRAWS = 0.7, 0.02, 500
+OTHER = "rows marked other"
 COLOURED = (ManifestLabel.ERYTHEMATOUS, ManifestLabel.HYPERPIGMENTED)
 CLASSES = [ManifestLabel(name.value) for name in LABEL_ORDER]
 
@@ -88,15 +89,15 @@ def nearest(learnt: np.ndarray, features: np.ndarray, rank: int = 5) -> np.ndarr
     return np.sort(np.sqrt(np.maximum(2 - 2 * one @ other.T, 0)), axis=1)[:, rank - 1]
 
 
-def report(name: str, inside: np.ndarray, outside: np.ndarray, groups: np.ndarray) -> None:
-    """Scores are high for what may get a colour."""
+def report(
+    name: str, inside: np.ndarray, outside: np.ndarray, groups: tuple[np.ndarray, np.ndarray]
+) -> None:
+    """Scores are high for what may get a colour; groups of those inside, and of those outside."""
     rng = np.random.default_rng(0)
-    members = {group: np.flatnonzero(groups == group) for group in np.unique(groups)}
-    keys = list(members)
+    mine, theirs = ([np.flatnonzero(of == group) for group in np.unique(of)] for of in groups)
     draws = [figures(inside, outside)]
     for _ in range(DRAWS):
-        chosen = np.concatenate([members[keys[n]] for n in rng.integers(len(keys), size=len(keys))])
-        draws.append(figures(inside[chosen], rng.choice(outside, len(outside))))
+        draws.append(figures(inside[drawn(mine, rng)], outside[drawn(theirs, rng)]))
     low, high = np.percentile(draws[1:], (2.5, 97.5), axis=0)
     words = ("AUROC", f"with a colour at {COVERAGE:.0%}", f"refused at {REFUSED:.0%}")
     told = [
@@ -104,6 +105,10 @@ def report(name: str, inside: np.ndarray, outside: np.ndarray, groups: np.ndarra
         for word, value, a, b in zip(words, draws[0], low, high, strict=True)
     ]
     print(f"  {name}: {', '.join(told)}")
+
+
+def drawn(members: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+    return np.concatenate([members[n] for n in rng.integers(len(members), size=len(members))])
 
 
 def figures(inside: np.ndarray, outside: np.ndarray) -> tuple[float, float, float]:
@@ -123,9 +128,9 @@ def main() -> None:
     arguments = parser.parse_args()
     model, config = Model(arguments.model), load_config(arguments.config)
     rows = dataset.read_manifest(arguments.manifest).rows
-    joined = dataset.joined_rows(
-        dataset.trainable(rows), config.data, config_folder=arguments.config.parent
-    )
+    # Rows marked other too, as diascope train does: two pictures may be of one person through one.
+    every = dataset.joined_rows(rows, config.data, config_folder=arguments.config.parent)
+    joined = dataset.trainable(every)
     learnt, held_out = [], joined
     if model.description.data.photographs:
         learnt, held_out = dataset.split_by_group(joined, config.data.validation_share, config.seed)
@@ -135,16 +140,17 @@ def main() -> None:
         known, labels = model.rows(learnt)[1], [MarkType(row.mark_type.value) for row in learnt]
     else:
         size = model.description.preprocessing.size
-        drawn = list(render_labelled(3000, config.seed + 1, size, workers=available_cores()))
-        drawn = [(pixels, label) for pixels, label, _ in drawn if label in CLASSES]
-        known = model.arrays([pixels for pixels, _ in drawn])[1]
-        labels = [MarkType(label.value) for _, label in drawn]
+        marks = list(render_labelled(3000, config.seed + 1, size, workers=available_cores()))
+        marks = [(pixels, label) for pixels, label, _ in marks if label in CLASSES]
+        known = model.arrays([pixels for pixels, _ in marks])[1]
+        labels = [MarkType(label.value) for _, label in marks]
     space = fit_feature_space(known, labels)
-    other = [row for row in rows if row.mark_type is ManifestLabel.OTHER]
-    outside = {"rows marked other": model.rows(other)} | {
+    other = [row for row in every if row.mark_type is ManifestLabel.OTHER]
+    outside = {OTHER: model.rows(other)} | {
         name: model.arrays(pictures) for name, pictures in without_skin(200).items()
     }
     mine, groups = model.rows(inside), np.array([row.group_id for row in inside])
+    groups_of_other = np.array([row.group_id for row in other])
 
     def scores(logits: np.ndarray, features: np.ndarray) -> dict[str, np.ndarray]:
         chances = softmax(logits, model.description.temperature)
@@ -158,8 +164,10 @@ def main() -> None:
 
     for name, theirs in outside.items():
         print(f"{arguments.model}: {len(inside)} red and brown against {len(theirs[0])} {name}")
+        alone = np.arange(len(theirs[0]))
+        of = groups_of_other if name == OTHER else alone
         for score, values in scores(*theirs).items():
-            report(score, scores(*mine)[score], values, groups)
+            report(score, scores(*mine)[score], values, (groups, of))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from diascope.baseline import (
     STATISTICS,
     colour_separation,
     colour_statistics,
+    cross_fitted_separation,
     fit_colour_baseline,
     out_of_fold_probabilities,
 )
@@ -120,6 +121,19 @@ def test_a_rare_class_weighs_as_much_as_a_common_one():
     statistics = rng.normal(size=(2200, len(STATISTICS)))  # nothing to learn
     scores = colour_separation(fit_colour_baseline(statistics, is_brown), statistics)
     assert scores.mean() == pytest.approx(0.5, abs=0.05)
+
+
+def test_a_group_is_judged_by_a_fit_that_never_saw_it():
+    """Forty persons, six like pictures each, nothing to learn but who they are."""
+    areas = []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        groups = np.repeat(np.arange(40), 6)
+        statistics = rng.normal(size=(40, len(STATISTICS)))[groups]
+        is_brown = rng.permutation(40)[groups] < 20
+        scores = cross_fitted_separation(statistics, is_brown, groups, 5)
+        areas.append(roc_auc_score(is_brown, scores))
+    assert np.mean(areas) == pytest.approx(0.5, abs=0.12)
 
 
 def test_no_row_is_judged_by_a_model_that_saw_its_fold():

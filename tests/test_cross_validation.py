@@ -22,8 +22,9 @@ from diascope.cross_validation import (
     leave_sources_out,
 )
 from diascope.dataset import ManifestRow, read_manifest
-from diascope.errors import ConfigError, OutputError, SplitError
+from diascope.errors import ConfigError, ManifestError, OutputError, SplitError
 from diascope.evaluation.measuring import section
+from diascope.figures import MeasureName
 from diascope.inference import Predictor
 from diascope.labels import LABEL_ORDER, ManifestLabel, Verdict
 from diascope.renderer import render
@@ -205,6 +206,7 @@ class TestRun:
             assert getattr(report.mean_aurocs, kind).value == pytest.approx(np.mean(by_fold))
             pooled = area(rows_of(out), column)
             assert getattr(report.pooled_aurocs, kind).value == pytest.approx(pooled)
+        assert report.pooled.measures[MeasureName.AUROC] == report.pooled_aurocs.network
 
     def test_the_gain_is_the_paired_difference(self, finished):
         _, report = finished
@@ -326,13 +328,18 @@ class TestOnceMore:
         again = cross_validate(config, manifest, by="source", out=run)
         assert again == report
 
-    @pytest.mark.parametrize("change", ["recipe", "pictures", "damage"])
+    @pytest.mark.parametrize("change", ["recipe", "pictures", "condition", "tone", "damage"])
     def test_folds_of_another_run_are_refused(self, config, manifest, run, change):
         (run / "cross_validation.json").unlink()
         if change == "recipe":
             config = config.model_copy(update={"seed": 8})
         elif change == "pictures":
             manifest = replace(manifest, rows=manifest.rows[:-1])
+        elif change in ("condition", "tone"):
+            # Either stands in the table of predictions, which a fold kept.
+            told = {"condition": "melasma"} if change == "condition" else {"extra": {"monk": "3"}}
+            rows = [*manifest.rows[:-20], *(replace(each, **told) for each in manifest.rows[-20:])]
+            manifest = replace(manifest, rows=tuple(rows))
         else:
             (run / "fold-0" / "fold.json").write_text("{")
         with pytest.raises(OutputError, match="a fold of another recipe or other pictures"):
@@ -347,6 +354,13 @@ class TestOnceMore:
         assert again.folds == report.folds[:1]
         assert {each["source"] for each in rows_of(run)} == {"atlas"}
         assert (run / "fold-0" / "bundle" / "bundle.json").stat().st_mtime_ns > before
+
+    def test_a_tone_that_is_none_is_told_before_the_first_fold(self, config, manifest, tmp_path):
+        wrong = replace(manifest.rows[-1], extra={"fitzpatrick": "VII"})
+        rows = (*manifest.rows[:-1], wrong)
+        with pytest.raises(ManifestError, match=r"25\.png: fitzpatrick 'VII' is no type"):
+            cross_validate(config, replace(manifest, rows=rows), by="source", out=tmp_path / "run")
+        assert not (tmp_path / "run").exists()
 
     def test_an_impossible_plan_leaves_nothing(self, config, manifest, tmp_path):
         with pytest.raises(SplitError, match="10 groups: too few for 11 folds"):

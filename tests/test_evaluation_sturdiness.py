@@ -4,6 +4,7 @@ from test_evaluation import BROWN, OTHER, RED, judged, write_manifest
 
 from diascope.evaluation.judging import judge
 from diascope.evaluation.sturdiness import Answer, ChangedRow, change_figures, measure_sturdiness
+from diascope.evaluation.telling import sturdiness_table
 from diascope.inference import Predictor
 from diascope.labels import Verdict
 from diascope.perturbation import Change
@@ -37,6 +38,13 @@ def test_flips_losses_and_ranking_by_hand():
     # Brown 0.6, 0.95, 0.4 against red 0.9, 0.3: four of six pairs; before, all six.
     assert (found.auroc.value, found.auroc.n) == (pytest.approx(4 / 6), 5)
     assert found.loss.value == pytest.approx(2 / 6)
+    # Beside each figure the pictures that it is of: those with a colour, and those read.
+    header, line = sturdiness_table([found])
+    told = dict(zip(header, line, strict=True))
+    assert (told["of named"], told["n"]) == ("4", "5")
+    assert told["red <-> brown"].startswith("0.250 [")
+    assert told["AUROC after"].startswith("0.667 [")
+    assert told["AUROC loss"].startswith("0.333 [")
 
 
 def test_one_class_has_flips_but_no_ranking():

@@ -54,6 +54,7 @@ from diascope.evaluation.telling import (
     measure_notes,
     unreadable_notes,
 )
+from diascope.evaluation.tone import label_of
 from diascope.figures import (
     Aurocs,
     JudgedRow,
@@ -195,11 +196,19 @@ def cross_validate(
         track: shows progress.
 
     Raises:
-        ConfigError: the bundle to start from learnt from photographs.
+        ManifestError: a label of skin tone that is none, or the file of known groups cannot be read
+            or is of other pictures.
+        ConfigError: the bundle to start from learnt from photographs, or settings do not fit.
+        BundleError: the bundle to start from is not there or not whole.
         SplitError: an unknown source, too few groups, or a fold without which a class is missing.
         OutputError: figures, or folds of another recipe, are in ``out``; or it cannot be written.
+        ImageError: a picture changed or went while this ran.
+        DeviceError: a device that is not there.
+        TrainingError: a loss that is not finite.
     """
     check_free(out / REPORT, overwrite)
+    for row in manifest.rows:
+        label_of(row)  # a label that is none is told before hours of work, not after the first fold
     if init_from is None and config.init_from is not None:
         init_from = resolve_bundle(config.init_from)
     start = _Start.of(init_from)
@@ -220,7 +229,7 @@ def cross_validate(
     for number, fold in enumerate(track(plan, "folds", len(plan))):
         runner = _FoldRun(config, start, fold, colour, out / f"fold-{number}")
         judged += runner.rows(overwrite=overwrite, track=track)
-    whole = _whole_folds(judged)
+    whole, pooled_aurocs = _whole_folds(judged), _aurocs(judged, auroc_of)
     report = CrossValidation(
         by=by,
         seed=seed,
@@ -228,8 +237,8 @@ def cross_validate(
         data=data_name(manifest),
         data_digest=manifest.digest,
         folds=tuple(_fold_report(fold, judged) for fold in plan),
-        pooled=section("pooled", judged, len(unreadable)),
-        pooled_aurocs=_aurocs(judged, auroc_of),
+        pooled=_pooled(judged, len(unreadable), pooled_aurocs.network),
+        pooled_aurocs=pooled_aurocs,
         mean_over=whole,
         mean_aurocs=_aurocs([row for row in judged if row.fold in whole], _mean_auroc),
         unreadable=tuple(unreadable),
@@ -299,6 +308,12 @@ def _fold_report(fold: Fold, judged: Sequence[LeftOutRow]) -> FoldReport:
         aurocs=_aurocs(rows, auroc_of),
         network=section(fold.name, rows, unreadable=0),
     )
+
+
+def _pooled(judged: Sequence[LeftOutRow], unreadable: int, auroc: Measure) -> Section:
+    """All rows; the AUROC with the one interval whose draws keep to folds."""
+    found = section("pooled", judged, unreadable)
+    return found.model_copy(update={"measures": found.measures | {MeasureName.AUROC: auroc}})
 
 
 def _aurocs(judged: Sequence[LeftOutRow], statistic_of: _StatisticOf) -> Aurocs:
@@ -496,7 +511,8 @@ def _digest(
     whole = hashlib.sha256(config.model_dump_json().encode())
     whole.update((start.digest if start else "").encode())
     for row in (*fold.training, *fold.held_out):
-        fields = (row.path, row.mark_type.value, row.source, row.group_id, row.box)
+        named = (row.id, row.path, row.mark_type.value, row.condition, row.source, row.group_id)
+        fields = (*named, row.box, label_of(row))
         whole.update(json.dumps(fields).encode() + colour[row.path].tobytes())
     whole.update(str(len(fold.training)).encode())
     return whole.hexdigest()

@@ -119,6 +119,7 @@ def fit(
     ``if __name__ == "__main__"`` guard.
 
     Raises:
+        ManifestError: pictures that cannot be read.
         ConfigError: settings that do not fit the rows, or a resumed run that was changed.
         SplitError: one class only, or too few groups.
         BundleError: the bundle to start from is not there or not whole.

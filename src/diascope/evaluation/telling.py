@@ -7,6 +7,7 @@ from pydantic import BaseModel
 from diascope.bundle import DRAWN, Figure
 from diascope.figures import (
     LEAST_ROWS,
+    ChangeFigures,
     ColourAlone,
     Evaluation,
     Measure,
@@ -137,7 +138,7 @@ def told_of(whole: Evaluation) -> tuple[list[Rows], list[str]]:
     if whole.pictures is not None:
         tables.append(table(whole.pictures))
         if whole.pictures.sturdiness:
-            tables.append(sturdiness_table(whole.pictures))
+            tables.append(sturdiness_table(whole.pictures.sturdiness))
         lines += [*tone_lines(whole.pictures.tones), *colour_lines(whole.pictures.colour_alone)]
         lines += notes(whole.pictures)
         if whole.learnt_photographs:
@@ -189,12 +190,12 @@ def tone_lines(scales: Sequence[ToneScale]) -> list[str]:
     return lines
 
 
-def sturdiness_table(report: Report) -> Rows:
+def sturdiness_table(changes: Sequence[ChangeFigures]) -> Rows:
     """Rows of text to print, the first the header: what each change does."""
     rows: Rows = [
         ("change", "of named", "red <-> brown", "verdict lost", "n", "AUROC after", "AUROC loss")
     ]
-    for each in report.sturdiness:
+    for each in changes:
         verdicts, ranks = map(cell, (each.flips, each.lost)), map(cell, (each.auroc, each.loss))
         rows.append((each.words, str(each.flips.n), *verdicts, str(each.auroc.n), *ranks))
     return rows
