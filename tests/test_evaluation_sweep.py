@@ -52,12 +52,13 @@ def test_every_mark_is_on_every_tone_at_every_contrast_in_both_colours(shipped):
     assert first == last
 
 
-def row(index, tone, contrast, label, brown, verdict=None, layout="patch", share=0.05):
+def row(index, tone, contrast, label, brown, verdict=None, layout="patch", share=0.05, shown=4.0):
     called = Verdict.HYPERPIGMENTED if brown >= 0.5 else Verdict.ERYTHEMATOUS
     return SweepRow(
         group_id=str(index),
         tone=tone,
         contrast=contrast,
+        shown=shown,
         layout=layout,
         mark_share=share,
         mark_type=label,
@@ -94,6 +95,22 @@ def test_gaps_by_hand(config):
     assert [each.measure.value for each in found.bare_called] == [0.0, 0.0]
     assert [[part.auroc.value for part in tone] for tone in found.cells] == [[1, 1], [0.5, 0.5]]
     assert found.cells[0][1].n == 8
+
+
+def test_contrasts_shown_by_hand(config):
+    """By what is drawn, not by what was asked for."""
+    rows = answers(lambda n: 0.1, lambda n: 0.1)
+    marked = [n for n, each in enumerate(rows) if each.mark_type is not NEITHER]
+    for place, distance in zip(marked, (2.9, 3.0, 5.0, 12.5), strict=False):
+        rows[place] = rows[place].model_copy(update={"shown": distance})
+    found = measure_sweep(config, rows)
+    assert [(part.name, part.n, part.shown) for part in found.shown] == [
+        ("Delta E shown 0 to 3", 1, 2.9),
+        ("Delta E shown 3 to 6", 30, 4.0),
+        ("Delta E shown 12 and over", 1, 12.5),
+    ]
+    assert found.contrasts[0].shown == 4.0
+    assert found.shown[0].auroc.value is None  # of one colour
 
 
 def test_marks_are_drawn_in_pairs(config):

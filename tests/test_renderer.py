@@ -51,8 +51,8 @@ def pairs():
 def same(one, other):
     arrays = ("pixels", "mask", "melanin", "haemoglobin")
     return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in arrays) and (
-        (one.mark_type, one.ita_degrees, one.delta_e, one.layout)
-        == (other.mark_type, other.ita_degrees, other.delta_e, other.layout)
+        (one.mark_type, one.ita_degrees, one.delta_e, one.shown_delta_e, one.layout)
+        == (other.mark_type, other.ita_degrees, other.delta_e, other.shown_delta_e, other.layout)
     )
 
 
@@ -176,7 +176,7 @@ def test_skin_without_a_mark_has_none(series):
     for drawn in series:
         if drawn.mark_type is CLEAR:
             assert not drawn.mask.any()
-            assert (drawn.delta_e, drawn.layout) == (0.0, "none")
+            assert (drawn.delta_e, drawn.shown_delta_e, drawn.layout) == (0.0, 0.0, "none")
 
 
 def test_every_picture_of_a_mark_shows_one(series):
@@ -256,6 +256,23 @@ def test_one_contrast_can_be_asked_for(kind, wanted):
     for index in range(8):
         drawn = render(index, size=32, mark_type=kind, ita=45.0, contrast=(wanted, wanted))
         assert drawn.delta_e == pytest.approx(wanted, abs=0.35)
+
+
+def test_the_contrast_shown_is_that_of_the_mark_as_drawn():
+    """Faint marks: the distance goes with the amount, which a field has in full somewhere."""
+    fields = []
+    for index in range(40):
+        one, other = (
+            render(index, size=48, mark_type=BROWN, ita=40.0, contrast=(each, each))
+            for each in (0.01, 3.0)
+        )
+        assert 0.3 * 3 < other.shown_delta_e < 3.1
+        if other.layout == "field":
+            strength = other.melanin - one.melanin
+            mean = (strength / strength.max())[other.mask].mean()
+            fields.append(other.shown_delta_e / (other.delta_e * mean))
+    assert len(fields) >= 3
+    np.testing.assert_allclose(fields, 1.0, atol=0.06)
 
 
 def test_dark_skin_never_shows_more_than_was_wanted():

@@ -281,6 +281,7 @@ class SweepPart(Part):
 
     name: str
     n: int
+    shown: float = Field(description="median CIELAB distance, each the mean over a mark as drawn")
     auroc: Measure
     declined: Measure = Field(description="share of red and brown marks without a colour")
     right: Measure = Field(description="share of the colours given that are right")
@@ -302,6 +303,7 @@ class Sweep(Part):
     declined_gaps: tuple[NamedMeasure, ...] = Field(description="by contrast")
     tones: tuple[SweepPart, ...]
     contrasts: tuple[SweepPart, ...]
+    shown: tuple[SweepPart, ...] = Field(description="by the CIELAB distance shown")
     cells: tuple[tuple[SweepPart, ...], ...] = Field(description="tones by contrasts")
     layouts: tuple[SweepPart, ...]
     sizes: tuple[SweepPart, ...]

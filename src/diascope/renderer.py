@@ -80,6 +80,8 @@ class Rendered:
         ita_degrees: typology angle of the bare skin in white light.
         delta_e: CIELAB distance (CIE 1976) in white light between bare skin and a mark at its
             full strength; borders and faint marks have less. 0 without a mark.
+        shown_delta_e: the same between the skin and what is drawn on it, uneven and soft as it is:
+            the mean over the mask. 0 without a mark.
         layout: spots, patch, face, field or none.
     """
 
@@ -90,6 +92,7 @@ class Rendered:
     haemoglobin: Map
     ita_degrees: float
     delta_e: float
+    shown_delta_e: float
     layout: str
 
 
@@ -112,7 +115,7 @@ class _Skin:
         base = BLOODLESS_SKIN.astype(np.float32)
         return np.asarray(base * np.exp(density * np.float32(-np.log(10.0))) + self.surface)
 
-    def lab(self, melanin: float, haemoglobin: float) -> npt.NDArray[np.floating]:
+    def lab(self, melanin: npt.ArrayLike, haemoglobin: npt.ArrayLike) -> npt.NDArray[np.floating]:
         """CIELAB in white light."""
         return srgb_to_lab(linear_to_srgb(self.reflectance(melanin, haemoglobin)))
 
@@ -176,21 +179,34 @@ def _draw(
     mark_melanin, mark_haemoglobin, mask, layout, delta_e = _draw_marks(
         rng, vessel_rng, skin, kind, size, contrast, face
     )
+    bare = melanin, haemoglobin
     melanin, haemoglobin = melanin + mark_melanin, haemoglobin + mark_haemoglobin
     linear = skin.reflectance(melanin, haemoglobin)
     linear, covered = _draw_scene(rng, linear, size, face)
     likely = _BARRED if face is None else _FACE_BARRED
     pixels, bars = barred(rng, _photograph(rng, linear, size), likely)
+    mask &= ~covered & ~bars
     return Rendered(
         pixels=pixels,
         mark_type=kind,
-        mask=mask & ~covered & ~bars,
+        mask=mask,
         melanin=melanin,
         haemoglobin=haemoglobin,
         ita_degrees=float(ita_degrees(skin.lab(skin.melanin, skin.haemoglobin))),
         delta_e=delta_e,
+        shown_delta_e=_distance(skin, bare, (melanin, haemoglobin), mask),
         layout=layout,
     )
+
+
+def _distance(
+    skin: _Skin, one: tuple[Map, Map], other: tuple[Map, Map], mask: npt.NDArray[np.bool_]
+) -> float:
+    """Mean CIELAB distance (CIE 1976) in white light over a mask; 0 where it is empty."""
+    if not mask.any():
+        return 0.0
+    ours, theirs = (skin.lab(*(pigment[mask] for pigment in each)) for each in (one, other))
+    return float(np.linalg.norm(ours - theirs, axis=-1).mean())
 
 
 def _draw_skin(rng: np.random.Generator, ita: float) -> _Skin:

@@ -32,6 +32,7 @@ from diascope.renderer import CONTRAST_RANGE, Rendered, in_processes, render
 _GOLDEN = 0.6180339887498949  # spreads the angles within a tone group evenly
 _SHUFFLES = 300
 _SIZES = (0.005, 0.02, 0.1, 0.4)  # shares of the picture that part the sizes of marks
+_SHOWN = (3.0, 6.0, 12.0)  # CIELAB distances that part the contrasts shown
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,15 @@ class Drawing:
 
 
 class SweepRow(Part):
-    """One drawn picture and its verdict; ``group_id`` is the mark's number."""
+    """One drawn picture and its verdict; ``group_id`` is the mark's number.
+
+    ``contrast`` is that of the mark at its full strength, ``shown`` the mean over what is drawn.
+    """
 
     group_id: str
     tone: str
     contrast: str
+    shown: float
     layout: str
     mark_share: float
     mark_type: ManifestLabel
@@ -110,6 +115,7 @@ def _judged(drawing: Drawing, *, predictor: Predictor, config: SweepConfig) -> S
         group_id=str(drawing.index),
         tone=drawing.tone,
         contrast="" if contrast is None else contrast_name(*contrast),
+        shown=drawn.shown_delta_e,
         layout=drawn.layout,
         mark_share=float(drawn.mask.mean()),
         mark_type=drawing.mark_type,
@@ -143,6 +149,7 @@ def measure_sweep(config: SweepConfig, rows: Sequence[SweepRow], *, track: Track
         ),
         tones=by_tone,
         contrasts=_parts(marked, contrasts, _contrast_of),
+        shown=_parts(marked, [shown_name(distance) for distance in (0.0, *_SHOWN)], _shown_of),
         cells=tuple(cells),
         layouts=_parts(marked, sorted({row.layout for row in marked}), lambda row: row.layout),
         sizes=_parts(marked, [size_name(share) for share in (0.0, *_SIZES)], _size_of),
@@ -157,12 +164,24 @@ def size_name(share: float) -> str:
     return f"{100 * edges[place]:g} to {100 * edges[place + 1]:g} % of the picture"
 
 
+def shown_name(distance: float) -> str:
+    """Name of the contrasts that a distance shown belongs to."""
+    place = int(np.searchsorted(_SHOWN, distance, side="right"))
+    if place == len(_SHOWN):
+        return f"Delta E shown {_SHOWN[-1]:g} and over"
+    return f"Delta E shown {(0.0, *_SHOWN)[place]:g} to {_SHOWN[place]:g}"
+
+
 def _tone_of(row: SweepRow) -> str:
     return row.tone
 
 
 def _contrast_of(row: SweepRow) -> str:
     return row.contrast
+
+
+def _shown_of(row: SweepRow) -> str:
+    return shown_name(row.shown)
 
 
 def _size_of(row: SweepRow) -> str:
@@ -180,6 +199,7 @@ def _part(name: str, rows: Sequence[SweepRow]) -> SweepPart:
     return SweepPart(
         name=name,
         n=len(rows),
+        shown=float(np.median([row.shown for row in rows])),
         auroc=measure(rows, _auroc(rows), least_classes=2),
         declined=measure_share(rows, _is_declined(rows)),
         right=measure_right(rows),

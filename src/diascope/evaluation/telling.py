@@ -202,7 +202,8 @@ def sturdiness_table(changes: Sequence[ChangeFigures]) -> Rows:
 
 
 def sweep_tables(sweep: Sweep) -> list[Rows]:
-    """Tables of text to print: the gaps first, then tones, contrasts, layouts, sizes, cells."""
+    """Tables of text to print: the gaps first, then tones, contrasts (at full strength, as
+    shown), layouts, sizes, cells."""
     gaps: Rows = [("drawn marks on skins of all tones", "value", "n")]
     named = [
         ("AUROC gap between tones", sweep.auroc_gap),
@@ -215,8 +216,9 @@ def sweep_tables(sweep: Sweep) -> list[Rows]:
     ]
     gaps += [(name, cell(each), str(each.n)) for name, each in named]
     tables = [gaps]
-    parts = (("tone", sweep.tones), ("contrast", sweep.contrasts), ("layout", sweep.layouts))
-    for word, inside in (*parts, ("size of the mark", sweep.sizes)):
+    parts = (("tone", sweep.tones), ("contrast", sweep.contrasts), ("shown", sweep.shown))
+    others = (("layout", sweep.layouts), ("size of the mark", sweep.sizes))
+    for word, inside in (*parts, *others):
         tables.append(_part_table(word, inside))
     cells = [
         part.model_copy(update={"name": f"{tone.name}, {part.name}"})
@@ -229,11 +231,12 @@ def sweep_tables(sweep: Sweep) -> list[Rows]:
 
 
 def _part_table(word: str, parts: Iterable[SweepPart]) -> Rows:
-    rows: Rows = [(word, "n", "AUROC red vs brown", "declined", "right when decided")]
+    rows: Rows = [
+        (word, "n", "Delta E shown", "AUROC red vs brown", "declined", "right when decided")
+    ]
     for part in parts:
-        rows.append(
-            (part.name, str(part.n), cell(part.auroc), cell(part.declined), cell(part.right))
-        )
+        measures = map(cell, (part.auroc, part.declined, part.right))
+        rows.append((part.name, str(part.n), f"{part.shown:.1f}", *measures))
     return rows
 
 
@@ -248,7 +251,7 @@ def sweep_figures(sweep: Sweep, command: str) -> list[Figure]:
         ("declined_gap_between_tones", f"{data}: {each.name}", each.measure)
         for each in sweep.declined_gaps
     ]
-    for part in (*sweep.tones, *sweep.contrasts):
+    for part in (*sweep.tones, *sweep.contrasts, *sweep.shown):
         named.append((MeasureName.AUROC, f"{data}: {part.name}", part.auroc))
         named.append(("declined", f"{data}: {part.name}", part.declined))
     return as_figures(named, command)
