@@ -19,10 +19,11 @@ def read(name: str) -> dict[str, Any]:
 
 
 def cell(measure: dict[str, Any], *, percent: bool = False) -> str:
-    if not percent or measure["value"] is None:
-        return telling.cell(Measure(**measure))
+    found = Measure(**measure)
+    if not percent or found.value is None:
+        return telling.cell(found)
     value, low, high = (100 * measure[name] for name in ("value", "low", "high"))
-    return f"{value:.1f} % [{low:.1f}, {high:.1f}]"
+    return f"{value:.1f} % [{low:.1f}, {high:.1f}]{' (few)' * found.is_few}"
 
 
 def table(title: str, header: str, rows: list[tuple[str, ...]]) -> None:
@@ -94,15 +95,15 @@ def sweeps() -> None:
         cells = (cell(sweep["declined_gaps"][n]["measure"], percent=True) for sweep in found)
         gaps.append((f"share declined, {each['name']}", *cells))
     table("Gaps:", "gap between tones | rendered | photos", gaps)
-    for words in ("tones", "contrasts", "layouts", "sizes"):
+    for words in ("tones", "contrasts", "shown", "layouts", "sizes"):
         rows = []
         for n, part in enumerate(found[0][words]):
-            cells = [part["name"], str(part["n"])]
+            cells = [part["name"], str(part["n"]), f"{part['shown']:.1f}"]
             for sweep in found:
                 cells.append(cell(sweep[words][n]["auroc"]))
                 cells.append(cell(sweep[words][n]["declined"], percent=True))
             rows.append(tuple(cells))
-        header = "n | AUROC, rendered | declined | AUROC, photos | declined"
+        header = "n | Delta E shown | AUROC, rendered | declined | AUROC, photos | declined"
         table(f"{words}:", f"{words} | {header}", rows)
     rows = [
         (
