@@ -124,13 +124,24 @@ def test_what_was_fitted_to_decline_comes_back_and_is_on_the_card(tmp_path):
         "erythematous 0.700 (12 pictures, 12 groups)",
         "hyperpigmented 0.600",
         "neither 0.500",
-        "`unclear` where both colours are in it, or not the likeliest of the three, or unmarked",
+        "`unclear` where both colours are in it, or the likeliest of the three is not, or unmarked",
         "A colour is named from 0.600 on, else `unclear`",
         # Quality may refuse by either rule.
         "`not_assessable` without colour, or where what is judged has a shorter side under 32",
     ):
         assert words in card
     assert "Rule floor" not in card
+
+
+def test_a_card_says_where_an_interval_is_too_narrow(tmp_path):
+    told = {"name": "auroc", "n": 78, "data": "some", "command": "diascope evaluate"}
+    figures = (
+        Figure(value=1.0, low=1.0, high=1.0, **told),
+        Figure(value=0.5, low=0.4, high=0.6, **told),
+    )
+    card = model_card(describe(figures=figures))
+    assert "| 1.000 | 1.000 to 1.000 (no draw differs: truly wider) | 78 |" in card
+    assert "| 0.500 | 0.400 to 0.600 | 78 |" in card
 
 
 @pytest.mark.parametrize("key", ["coverage", "least_to_name", "groups"])

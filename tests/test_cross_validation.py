@@ -342,9 +342,31 @@ class TestOnceMore:
             manifest = replace(manifest, rows=tuple(rows))
         else:
             (run / "fold-0" / "fold.json").write_text("{")
-        with pytest.raises(OutputError, match="a fold of another recipe or other pictures"):
+        with pytest.raises(OutputError, match="a fold of another recipe, other pictures or"):
             cross_validate(config, manifest, by="source", out=run)
         assert not (run / "cross_validation.json").exists()
+
+    def test_a_condition_of_what_is_only_trained_on_voids_no_fold(
+        self, config, manifest, run, finished
+    ):
+        _, report = finished
+        (run / "cross_validation.json").unlink()
+        rows = [
+            replace(each, condition="healthy") if each.source == "faces" else each
+            for each in manifest.rows
+        ]
+        before = (run / "fold-0" / "bundle" / "bundle.json").stat().st_mtime_ns
+        changed = replace(manifest, rows=tuple(rows))
+        assert cross_validate(config, changed, by="source", out=run) == report
+        assert (run / "fold-0" / "bundle" / "bundle.json").stat().st_mtime_ns == before
+
+    def test_marks_have_a_legend(self, finished):
+        _, report = finished
+        alike = report.mean_aurocs.colour.model_copy(update={"low": 0.5, "high": 0.5})
+        mean = report.mean_aurocs.model_copy(update={"colour": alike})
+        said = cross_validation.notes(report.model_copy(update={"mean_aurocs": mean}))
+        assert any(line.startswith("(alike): no draw") for line in said)
+        assert any(line.startswith("(few): insufficient data") for line in said)
 
     def test_overwrite_starts_afresh(self, config, manifest, run, finished):
         _, report = finished
@@ -426,7 +448,7 @@ class TestStart:
         assert run() == first
         (out / "cross_validation.json").unlink()
         shipped("rendered", scale=2.0)
-        with pytest.raises(OutputError, match="a fold of another recipe or other pictures"):
+        with pytest.raises(OutputError, match="a fold of another recipe, other pictures or"):
             run()
 
 

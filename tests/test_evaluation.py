@@ -10,7 +10,7 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from diascope import evaluation
 from diascope.dataset import BOX_COLUMNS, RENDERED_SOURCE, read_manifest
-from diascope.errors import OutputError, UnreadableReason
+from diascope.errors import ManifestError, OutputError, UnreadableReason
 from diascope.evaluation import evaluate
 from diascope.evaluation.judging import data_name
 from diascope.evaluation.measuring import before_temperature, section
@@ -19,7 +19,7 @@ from diascope.evaluation.telling import (
     cell,
     declining_notes,
     figures_of,
-    measure_notes,
+    legend,
     notes,
     table,
     told_of,
@@ -248,26 +248,40 @@ class TestSection:
         ]
         rows += [judged(BROWN, Verdict.HYPERPIGMENTED, 0.1, 0.2 + n / 100) for n in range(10)]
         measures = section("all", rows, 0).measures
-        # scipy.stats.binomtest(k, k).proportion_ci(method="exact").low
-        for name, groups, low in (
-            (MeasureName.COVERAGE, 20, 0.8315665),
-            (MeasureName.ACCURACY_DECIDED, 20, 0.8315665),
-            (MeasureName.COVERAGE_OF_RED, 10, 0.6915029),
-            (MeasureName.SENSITIVITY, 10, 0.6915029),
+        # scipy.stats.binomtest(10, 10).proportion_ci(method="exact").low; of all thirty rows the
+        # persons count for 30^2 / (10 * 2^2 + 10) = 18.
+        for name, low in (
+            (MeasureName.COVERAGE_OF_RED, 0.6915029),
+            (MeasureName.SENSITIVITY, 0.6915029),
+            (MeasureName.COVERAGE, 0.8146980),
+            (MeasureName.ACCURACY_DECIDED, 0.8146980),
         ):
             found = measures[name]
-            assert (found.value, found.high, found.groups) == (1.0, 1.0, groups)
+            assert (found.value, found.high) == (1.0, 1.0)
             assert found.low == pytest.approx(low, abs=1e-7)
-            assert "exact binomial interval over groups" in found.note
-        bare = [judged(NEITHER, Verdict.NEITHER, 0.1, 0.1) for _ in range(40)]
-        called = section("all", bare, 0).measures[MeasureName.NEITHER_GIVEN_A_COLOUR]
-        assert (called.value, called.low) == (0.0, 0.0)
-        assert called.high == pytest.approx(0.0880973, abs=1e-7)
-        # Of an AUROC no such interval is known: it is marked wherever it is told.
+        # Of an AUROC no such bound is known: it is marked wherever it is told.
         auroc = measures[MeasureName.AUROC]
         assert auroc.note == "the draws do not differ: the true interval is wider"
         assert cell(auroc) == "1.000 [1.000, 1.000] (alike)"
-        assert [line[:7] for line in measure_notes([("all", auroc)])] == ["(alike)"]
+        assert [line[:7] for line in legend([cell(auroc)])] == ["(alike)"]
+
+    def test_one_more_hit_never_lowers_the_bound(self):
+        bounds = []
+        for hits in range(5):
+            verdicts = [Verdict.ERYTHEMATOUS] * hits + [Verdict.NEITHER] * (40 - hits)
+            rows = [judged(NEITHER, verdict, 0.1, 0.1) for verdict in verdicts]
+            found = section("all", rows, 0).measures[MeasureName.NEITHER_GIVEN_A_COLOUR]
+            bounds.append(found.high)
+        assert bounds[0] == pytest.approx(0.0880973, abs=1e-7)  # scipy, 0 of 40
+        assert bounds == sorted(bounds)
+
+    def test_one_large_group_is_no_crowd(self):
+        """Ninety-one pictures of one person and nine of others, all called rightly."""
+        groups = ["one"] * 91 + [f"p{n}" for n in range(9)]
+        rows = [judged(RED, Verdict.ERYTHEMATOUS, 0.9, 0.05, group=group) for group in groups]
+        found = section("all", rows, 0).measures[MeasureName.SPECIFICITY]
+        assert (found.value, found.high) == (1.0, 1.0)
+        assert found.low < 0.09  # what it would be, were that one person called wrongly
 
     def test_groups_widen_the_interval(self):
         rng = np.random.default_rng(4)
@@ -363,6 +377,17 @@ class TestEvaluate:
         )
         measure = report.overall.measures[MeasureName.SPECIFICITY]
         assert (measure.n, measure.groups) == (6, 4)
+
+    def test_groups_known_are_held_against_the_whole_manifest_first(self, predictor, tmp_path):
+        pixels = render(1, 23, 64, mark_type=RED).pixels
+        rows = [(RED, "a", "", pixels, None), (RED, "a", "", b"not a picture", None)]
+        manifest = write_manifest(tmp_path, rows)
+        known = tmp_path / "known.csv"
+        known.write_text("path,group_id\n001.png,k\n")  # there, though it cannot be read
+        assert evaluate(predictor, manifest, groups=known).overall.n == 1
+        known.write_text("path,group_id\nother/001.png,k\n")
+        with pytest.raises(ManifestError, match="of its 1 paths none is in the manifest"):
+            evaluate(predictor, manifest, groups=known)
 
 
 class TestOutput:

@@ -556,7 +556,8 @@ _METRICS = (
     "calibration error (ECE, 15 bins of equal mass, beside what perfect calibration would show) "
     "and Brier score before and after temperature, gaps between skin tones (largest less least), "
     "verdicts that flip when the picture changes. Intervals are 95 %, by bootstrap over persons "
-    "and copies; under 30 pictures is insufficient data."
+    "and copies, of a share never closer to 0 or 1 than so few groups can tell; under 30 pictures "
+    "is insufficient data."
 )
 _ETHICS = (
     "The photographs show people who were not asked by us; none is distributed. A verdict may calm "
@@ -675,7 +676,7 @@ def _figures_table(figures: Sequence[Figure]) -> str:
 
 def _interval(figure: Figure) -> str:
     if figure.low == figure.high:
-        return "wider than told: no draw differs"
+        return f"{figure.low:.3f} to {figure.high:.3f} (no draw differs: truly wider)"
     return f"{figure.low:.3f} to {figure.high:.3f}"
 
 
@@ -711,14 +712,14 @@ def _conformal_gate(fitted: ConformalGate) -> str:
     else:
         share = f"{100 * fitted.familiar_share:g} %"
         far = f"where nothing is, or farther from what it learnt from than {share} of those"
-    bare = ", or unmarked skin beside a colour that is likelier"
+    bare = ", or unmarked skin is beside a colour that is likelier"
     unsure = bare * (fitted.least_probability[MarkType.NEITHER] > 0)
     least_named = f" A colour is named from {fitted.least_to_name:.3f} on, else `unclear`."
     naming = least_named * (fitted.least_to_name > 0)
     return (
         f"Rule conformal: sets fitted to hold {100 * fitted.coverage:g} % of each class, on "
         f"{_paragraph(fitted.data)}. A class is in the set from this probability on: {least}. "
-        f"`unclear` where both colours are in it, or not the likeliest of the three{unsure}, "
+        f"`unclear` where both colours are in it, or the likeliest of the three is not{unsure}, "
         f"`not_assessable` {far}, `neither` where that is the likeliest.{naming}"
     )
 

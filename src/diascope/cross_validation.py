@@ -34,6 +34,7 @@ from diascope.dataset import (
     ManifestRow,
     check_apart,
     joined_rows,
+    known_groups,
     trainable,
 )
 from diascope.errors import ConfigError, ImageError, OutputError, SplitError
@@ -51,6 +52,7 @@ from diascope.evaluation.telling import (
     as_json,
     cell,
     declining_notes,
+    legend,
     measure_notes,
     unreadable_notes,
 )
@@ -196,19 +198,20 @@ def cross_validate(
         track: shows progress.
 
     Raises:
-        ManifestError: a label of skin tone that is none, or the file of known groups cannot be read
-            or is of other pictures.
+        ManifestError: a label of skin tone that is none; the file of known groups cannot be read or
+            is of other pictures; a picture went while this ran.
         ConfigError: the bundle to start from learnt from photographs, or settings do not fit.
         BundleError: the bundle to start from is not there or not whole.
         SplitError: an unknown source, too few groups, or a fold without which a class is missing.
         OutputError: figures, or folds of another recipe, are in ``out``; or it cannot be written.
-        ImageError: a picture changed or went while this ran.
+        ImageError: a picture that is left out changed or went while this ran.
         DeviceError: a device that is not there.
         TrainingError: a loss that is not finite.
     """
     check_free(out / REPORT, overwrite)
     for row in manifest.rows:
         label_of(row)  # a label that is none is told before hours of work, not after the first fold
+    known = known_groups(config.data.groups, manifest.rows, config_folder)
     if init_from is None and config.init_from is not None:
         init_from = resolve_bundle(config.init_from)
     start = _Start.of(init_from)
@@ -219,7 +222,7 @@ def cross_validate(
         for row in manifest.rows
         if row.path in colour
     ]
-    rows = joined_rows(readable, config.data, config_folder=config_folder, track=track)
+    rows = joined_rows(readable, config.data, known=known, track=track)
     plan = (
         leave_sources_out(rows, folds) if by == "source" else deal_groups(rows, group_folds, seed)
     )
@@ -259,14 +262,15 @@ def table(report: CrossValidation) -> list[tuple[str, ...]]:
 
 
 def notes(report: CrossValidation) -> list[str]:
-    """Lines to print under a table: rows to decline, pictures not read, figures missing or few."""
+    """Lines to print under a table: rows to decline, pictures not read, figures missing, marks."""
     named = [(fold.name, fold.aurocs) for fold in report.folds]
     named += [("pooled", report.pooled_aurocs), (_mean_words(report), report.mean_aurocs)]
-    return [
+    lines = [
         *declining_notes(report.pooled),
         *unreadable_notes(report.unreadable),
         *measure_notes((name, aurocs.network) for name, aurocs in named),
     ]
+    return [*lines, *legend([*lines, *(text for row in table(report) for text in row)])]
 
 
 def figures_of(report: CrossValidation, command: str) -> list[Figure]:
@@ -476,7 +480,7 @@ def _earlier(file: Path, digest: str) -> _FoldState | None:
         state = None
     if state is None or state.digest != digest:
         raise OutputError(
-            f"{file.parent}: a fold of another recipe or other pictures; "
+            f"{file.parent}: a fold of another recipe, other pictures or other labels; "
             "use --overwrite or give another folder"
         )
     return state
@@ -511,9 +515,10 @@ def _digest(
     whole = hashlib.sha256(config.model_dump_json().encode())
     whole.update((start.digest if start else "").encode())
     for row in (*fold.training, *fold.held_out):
-        named = (row.id, row.path, row.mark_type.value, row.condition, row.source, row.group_id)
-        fields = (*named, row.box, label_of(row))
+        fields = (row.path, row.mark_type.value, row.source, row.group_id, row.box)
         whole.update(json.dumps(fields).encode() + colour[row.path].tobytes())
+    for row in fold.held_out:  # what else of them stands in the table that a fold keeps
+        whole.update(json.dumps((row.id, row.condition, label_of(row))).encode())
     whole.update(str(len(fold.training)).encode())
     return whole.hexdigest()
 

@@ -247,17 +247,21 @@ def joined_rows(
     config: DataConfig,
     *,
     config_folder: Path | None = None,
+    known: Mapping[str, str] | None = None,
     track: Track = silent,
 ) -> tuple[ManifestRow, ...]:
     """The rows with groups that also hold the copies found and the persons known.
 
-    Persons are those of the column ``patient_id``, within a source, and of ``config.groups``.
+    Persons are those of the column ``patient_id``, within a source, and of ``known``, as
+    :func:`known_groups` gives it: needed where ``rows`` are but a part of a manifest. None: read
+    as ``config.groups`` says.
 
     Raises:
         ManifestError: the file of known groups cannot be read, or is of other pictures.
         ImageError: a picture cannot be read.
     """
-    known = known_groups(config.groups, rows, config_folder)
+    if known is None:
+        known = known_groups(config.groups, rows, config_folder)
     pairs = []
     if config.join_copies:
         pictures = (read_picture(row.file, decode_side=COPY_SIDE).pixels for row in rows)
@@ -285,7 +289,7 @@ def known_groups(
     """Group of each path of a CSV (path, group_id) in a folder; empty without a name.
 
     Raises:
-        ManifestError: it cannot be read, or names none of the pictures of ``rows``.
+        ManifestError: it cannot be read, or names no picture of ``rows``, all of a manifest.
     """
     if not name:
         return {}

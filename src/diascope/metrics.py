@@ -344,14 +344,21 @@ def bootstrap_interval(
     )
 
 
-def exact_range(groups: int, *, all_hit: bool) -> tuple[float, float]:
-    """95 % interval of a share that is 1, or 0, in every one of the independent ``groups``.
+def most_of_none(groups: npt.ArrayLike) -> float:
+    """Upper 95 % bound of a share of which no row in ``groups`` (n,) is one, in [0, 1].
 
-    Draws of such rows do not differ, so that a bootstrap would tell certainty. Clopper and Pearson,
-    Biometrika 1934;26:404, a group being one trial.
+    Clopper and Pearson, Biometrika 1934;26:404, on as many trials as there are effective groups:
+    n^2 over the sum of their squared sizes (Korn and Graubard, Survey Methodology 1998;24:193).
+    A bootstrap would tell certainty: its draws do not differ.
+
+    Raises:
+        ValueError: no rows.
     """
-    bound = 0.025 ** (1 / groups)
-    return (bound, 1.0) if all_hit else (0.0, 1.0 - bound)
+    sizes = np.unique(np.asarray(groups), return_counts=True)[1]
+    if sizes.size == 0:
+        raise ValueError("no rows to measure on")
+    effective = sizes.sum() ** 2 / (sizes**2).sum()
+    return float(1.0 - 0.025 ** (1.0 / effective))
 
 
 def _weights(counts: Floats | None, rows: int) -> Floats:

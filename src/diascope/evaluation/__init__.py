@@ -15,7 +15,7 @@ from typing import Self
 from diascope import metrics
 from diascope.bundle import Bundle
 from diascope.config import SweepConfig, load_sweep
-from diascope.dataset import Manifest, read_manifest
+from diascope.dataset import Manifest, known_groups, read_manifest
 from diascope.evaluation.colour_alone import colour_alone, curve
 from diascope.evaluation.judging import data_name, judge, with_joined_groups
 from diascope.evaluation.measuring import CLASSES, COLOURED, calls, section, surest
@@ -86,8 +86,9 @@ def evaluate(
         ManifestError: a label of skin tone that is none, or ``groups`` cannot be read or is of
             other pictures.
     """
+    known = known_groups(None if groups is None else str(groups), manifest.rows)
     judged, unreadable = judge(predictor, manifest.rows, track)
-    judged = with_joined_groups(judged, manifest.rows, groups, copies=join_copies, track=track)
+    judged = with_joined_groups(judged, manifest.rows, known, copies=join_copies, track=track)
     changes: tuple[ChangeFigures, ...] = ()
     if sturdiness:
         changes = measure_sturdiness(predictor, manifest.rows, judged, workers=workers, track=track)

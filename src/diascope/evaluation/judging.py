@@ -1,7 +1,6 @@
 """What a predictor says of the rows of a manifest: one judged row for each picture read."""
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 
 from diascope.bundle import DRAWN
 from diascope.calibration import ConformalGate, conformal_set
@@ -85,7 +84,7 @@ def unreadable_row(row: ManifestRow, error: ImageError) -> UnreadableRow:
 def with_joined_groups(
     judged: Sequence[JudgedRow],
     rows: Sequence[ManifestRow],
-    groups: Path | None,
+    known: Mapping[str, str],
     *,
     copies: bool,
     track: Track,
@@ -94,8 +93,7 @@ def with_joined_groups(
     # The search is dear, and drawn pictures have no copies.
     read = {row.path for row in judged if row.source != RENDERED_SOURCE}
     wanted = [row for row in rows if row.path in read]
-    known = None if groups is None else str(groups)
-    joined = joined_rows(wanted, DataConfig(join_copies=copies, groups=known), track=track)
+    joined = joined_rows(wanted, DataConfig(join_copies=copies), known=known, track=track)
     group_of = {row.path: row.group_id for row in joined}
     return [
         row.model_copy(update={"group_id": group_of.get(row.path, row.group_id)}) for row in judged

@@ -242,28 +242,27 @@ def measure(
     found = metrics.bootstrap_interval(
         statistic, [row.mark_type for row in rows] if strata is None else strata, groups
     )
-    told = Measure(**found.model_dump(), note=_few(found.n))
-    same = "the draws do not differ: the true interval is wider"
-    return _noted(told, same) if told.draws_alike else told
+    same = "the draws do not differ: the true interval is wider" if found.low == found.high else ""
+    doubts = [doubt for doubt in (_few(found.n), same) if doubt]
+    return Measure(**found.model_dump(), note="; ".join(doubts) or None)
 
 
 def measure_share(rows: Sequence[Grouped], hits: npt.ArrayLike) -> Measure:
-    """Share of rows that are hits (n,), with its interval: exact where all are, or none is."""
+    """Share of rows that are hits (n,), with its interval.
+
+    A bootstrap knows too little near 0 and 1: no bound is closer to them than that of no hit at
+    all, or of nothing else, in as many groups (``metrics.most_of_none``).
+    """
     return _share(rows, partial(metrics.proportion, np.asarray(hits, dtype=bool)))
 
 
 def _share(rows: Sequence[Grouped], statistic: metrics.Statistic) -> Measure:
     found = measure(rows, statistic)
-    if found.value not in (0.0, 1.0):
+    if found.low is None or found.high is None:
         return found
-    low, high = metrics.exact_range(found.groups, all_hit=found.value == 1.0)
-    exact = found.model_copy(update={"low": low, "high": high, "note": _few(found.n)})
-    return _noted(exact, "the draws do not differ: exact binomial interval over groups")
-
-
-def _noted(measured: Measure, doubt: str) -> Measure:
-    notes = [note for note in (measured.note, doubt) if note]
-    return measured.model_copy(update={"note": "; ".join(notes)})
+    room = metrics.most_of_none([row.group_id for row in rows])
+    bounds = {"low": min(found.low, 1.0 - room), "high": max(found.high, room)}
+    return found.model_copy(update={**bounds, "note": _few(found.n)})
 
 
 def no_measure(n: int, note: str, *, groups: int = 0) -> Measure:

@@ -50,7 +50,7 @@ def table(report: Report) -> list[tuple[str, ...]]:
 
 
 def notes(report: Report) -> list[str]:
-    """Lines to print under a table: rows to decline, pictures not read, figures missing or few."""
+    """Lines to print under a table: rows to decline, pictures not read, figures missing."""
     parts = (report.overall, *report.sources)
     return [
         *declining_notes(report.overall),
@@ -74,15 +74,15 @@ def unreadable_notes(rows: Sequence[UnreadableRow]) -> list[str]:
 
 
 def measure_notes(named: Iterable[tuple[str, Measure]]) -> list[str]:
-    """A line for each reason that a value is missing, and one for each mark of :func:`cell`."""
-    found = list(named)
-    missing = [f"{name}: {each.note}" for name, each in found if each.value is None]
-    valued = [each for _, each in found if each.value is not None]
-    legend = [
-        *([_FEW] if any(each.is_few for each in valued) else []),
-        *([_ALIKE] if any(each.draws_alike for each in valued) else []),
-    ]
-    return [*dict.fromkeys(missing), *legend]
+    """A line for each reason that a value is missing."""
+    missing = [f"{name}: {each.note}" for name, each in named if each.value is None]
+    return list(dict.fromkeys(missing))
+
+
+def legend(printed: Iterable[str]) -> list[str]:
+    """A line for each mark of :func:`cell` that stands in what is printed."""
+    words = " ".join(printed)
+    return [line for line in (_FEW, _ALIKE) if line.split(":")[0] in words]
 
 
 def figures_of(report: Report, command: str) -> list[Figure]:
@@ -148,7 +148,8 @@ def told_of(whole: Evaluation) -> tuple[list[Rows], list[str]]:
             )
     if whole.sweep is not None:
         tables += sweep_tables(whole.sweep)
-    return tables, lines
+    cells = (text for rows in tables for row in rows for text in row)
+    return tables, [*lines, *legend([*cells, *lines])]
 
 
 def colour_lines(found: ColourAlone) -> list[str]:
