@@ -7,7 +7,8 @@ AUROC within the three parts of sources that the lab book leaves out, their mean
 with its 95 % interval over persons and copies; ``neither`` and ``other`` given a colour before any
 gate, ``other`` at the sureness that the surest 70 % of red and brown reach. With ``--references``
 the same weights on other reference skins, with ``--views`` the mean over turned, mirrored and cut
-pictures: what a change of one line would do before anything is trained again.
+pictures: what a change of one line would do before anything is trained again. Of several bundles
+also the mean of their logits: what distilling them into one could reach.
 """
 
 import argparse
@@ -134,12 +135,14 @@ def main() -> None:
     parser.add_argument("--views", action="store_true")
     arguments = parser.parse_args()
     rows = list(joined_rows(read_manifest(arguments.manifest).rows, DataConfig(groups=GROUPS)))
+    alone: list[np.ndarray] = []
     for name in arguments.bundle:
         network = network_of(name)
         size = load_bundle(resolve_bundle(name)).description.preprocessing.size
         pictures = [read_picture(row.file, decode_side=2 * size).pixels for row in rows]
         as_is = partial(prepared, size=size)
-        told(name, rows, logits(network, pictures, as_is))
+        alone.append(logits(network, pictures, as_is))
+        told(name, rows, alone[-1])
         if arguments.references:
             for percentile in (40, 50, 60, 65, 70, 75, 80, 85):
                 for skin in (False, True):
@@ -152,6 +155,8 @@ def main() -> None:
             for words, lists in views(pictures):
                 mean = np.mean([logits(network, each, as_is) for each in lists], axis=0)
                 told(f"  {words}", rows, mean)
+    if len(alone) > 1:
+        told("mean of the logits of all", rows, np.mean(alone, axis=0))
 
 
 if __name__ == "__main__":
