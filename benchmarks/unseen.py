@@ -1,13 +1,14 @@
 """Photographs that a model trained on drawn marks alone never saw: red against brown, by source.
 
     python benchmarks/unseen.py ../shared/photos/manifest.csv BUNDLE [BUNDLE ...]
-        [--references] [--views]
+        [--references] [--views] [--sizes]
 
 AUROC within the three parts of sources that the lab book leaves out, their mean, and pooled, each
 with its 95 % interval over persons and copies; ``neither`` and ``other`` given a colour before any
 gate, ``other`` at the sureness that the surest 70 % of red and brown reach. With ``--references``
 the same weights on other reference skins, with ``--views`` the mean over turned, mirrored and cut
-pictures: what a change of one line would do before anything is trained again. Of several bundles
+pictures, with ``--sizes`` inputs of other sides: what a change of one line would do before anything
+is trained again. Of several bundles
 also the mean of their logits: what distilling them into one could reach.
 """
 
@@ -36,6 +37,7 @@ PARTS = (
 )
 RED, BROWN = ManifestLabel.ERYTHEMATOUS, ManifestLabel.HYPERPIGMENTED
 GROUPS = "data/groups/shared_photos.csv"
+SIDES = (96, 160, 192)
 DENSITY = optical_density(np.arange(256, dtype=np.uint8)).astype(np.float32)
 
 
@@ -133,6 +135,7 @@ def main() -> None:
     parser.add_argument("bundle", nargs="+")
     parser.add_argument("--references", action="store_true")
     parser.add_argument("--views", action="store_true")
+    parser.add_argument("--sizes", action="store_true")
     arguments = parser.parse_args()
     rows = list(joined_rows(read_manifest(arguments.manifest).rows, DataConfig(groups=GROUPS)))
     alone: list[np.ndarray] = []
@@ -151,6 +154,11 @@ def main() -> None:
                     told(
                         f"  percentile {percentile} {kind}", rows, logits(network, pictures, other)
                     )
+        if arguments.sizes:
+            large = [read_picture(row.file, decode_side=2 * max(SIDES)).pixels for row in rows]
+            for side in SIDES:
+                found = logits(network, large, partial(prepared, size=side))
+                told(f"  input of {side} pixels", rows, found)
         if arguments.views:
             for words, lists in views(pictures):
                 mean = np.mean([logits(network, each, as_is) for each in lists], axis=0)
