@@ -216,16 +216,10 @@ def cross_validate(
         init_from = resolve_bundle(config.init_from)
     start = _Start.of(init_from)
     colour, unreadable = _colour_of(manifest.rows, track)
-    # A column split is another deal: the folds here take its place.
-    readable = [
-        replace(row, extra={k: v for k, v in row.extra.items() if k != SPLIT_COLUMN})
-        for row in manifest.rows
-        if row.path in colour
-    ]
+    readable = [_without_split(row) for row in manifest.rows if row.path in colour]
     rows = joined_rows(readable, config.data, known=known, track=track)
-    plan = (
-        leave_sources_out(rows, folds) if by == "source" else deal_groups(rows, group_folds, seed)
-    )
+    by_source = by == "source"
+    plan = leave_sources_out(rows, folds) if by_source else deal_groups(rows, group_folds, seed)
     for stale in (out / REPORT, out / PREDICTIONS):
         stale.unlink(missing_ok=True)
     judged: list[LeftOutRow] = []
@@ -402,6 +396,11 @@ def deal_groups(rows: Sequence[ManifestRow], count: int, seed: int) -> list[Fold
         )
         for number in range(count)
     ]
+
+
+def _without_split(row: ManifestRow) -> ManifestRow:
+    """Without the column split, which is another deal: the folds here take its place."""
+    return replace(row, extra={k: v for k, v in row.extra.items() if k != SPLIT_COLUMN})
 
 
 def _fold(name: str, rows: Sequence[ManifestRow], paths: set[str]) -> Fold:
