@@ -666,8 +666,24 @@ def test_a_share_of_nothing_is_refused(tmp_path):
 
 def test_another_shape_than_the_start_s_is_refused(finished, tmp_path):
     start = finished[0].bundle_folder
-    with pytest.raises(ConfigError, match="network: not those of tiny"):
+    with pytest.raises(ConfigError, match="network: not that of tiny"):
         fit(tiny(**DRAWN, network={"widths": [16, 24, 32]}), [], tmp_path / "run", init_from=start)
+
+
+def test_the_input_is_of_the_start_s_size_unless_another_is_set(finished, tmp_path):
+    start = finished[0].bundle_folder
+    before = load_bundle(start)
+    settings = {key: value for key, value in SETTINGS.items() if key != "preprocess"}
+    for name, changes, size in (("taken", {}, 32), ("set", {"preprocess": {"size": 48}}, 48)):
+        data, train = settings["data"] | DRAWN, settings["train"] | {"epochs": 1}
+        config = parse_config(settings | {"data": data, "train": train} | changes, "tiny")
+        after = load_bundle(fit(config, [], tmp_path / name, init_from=start).bundle_folder)
+        assert after.description.preprocessing.size == size
+        assert after.description.network == before.description.network
+        shapes = [
+            {name: each.shape for name, each in of.weights().items()} for of in (before, after)
+        ]
+        assert shapes[0] == shapes[1]
 
 
 def test_photographs_are_not_denied(rows, tmp_path):

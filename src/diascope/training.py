@@ -109,8 +109,8 @@ def fit(
         out: folder for the bundle, the checkpoint, ``metrics.csv``, a curve, TensorBoard events.
         resume: go on from the checkpoint in ``out``; the final weights are those of a run that
             was never cut off, bit for bit on CPU with the same number of threads.
-        init_from: a bundle to start from; its network and input size are taken over. None: as
-            ``config.init_from`` says.
+        init_from: a bundle to start from; its network is taken over, and its input size where the
+            config sets none. None: as ``config.init_from`` says.
         overwrite: replace an earlier run in ``out``.
         command: stands in the bundle.
         track: shows progress.
@@ -208,21 +208,21 @@ def _check_start(config: RunConfig, start: bundles.Bundle | None) -> None:
 
 
 def _shaped_like(config: RunConfig, start: bundles.BundleDescription) -> RunConfig:
-    """The config with the network and input size of the bundle it starts from.
+    """The config with the network of the bundle it starts from, and its input size if none is set.
+
+    Convolutions take an input of any size: one larger than it learnt from first is no other network
+    (Touvron et al., Fixing the train-test resolution discrepancy, NeurIPS 2019).
 
     Raises:
-        ConfigError: it asks for another network or size.
+        ConfigError: it asks for another network.
     """
-    size_differs = config.preprocess.size != start.preprocessing.size
-    asked = {
-        "network": "network" in config.model_fields_set and config.network != start.network,
-        "preprocess.size": "preprocess" in config.model_fields_set and size_differs,
-    }
-    if any(asked.values()):
+    if "network" in config.model_fields_set and config.network != start.network:
         raise ConfigError(
-            f"{' and '.join(key for key, differs in asked.items() if differs)}: not those of "
-            f"{start.name}, which this run starts from; leave them out, or start from nothing"
+            f"network: not that of {start.name}, which this run starts from; leave it out, or start "
+            "from nothing"
         )
+    if "preprocess" in config.model_fields_set:
+        return config.model_copy(update={"network": start.network})
     size = config.preprocess.model_copy(update={"size": start.preprocessing.size})
     return config.model_copy(update={"network": start.network, "preprocess": size})
 
