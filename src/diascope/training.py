@@ -218,8 +218,8 @@ def _shaped_like(config: RunConfig, start: bundles.BundleDescription) -> RunConf
     """
     if "network" in config.model_fields_set and config.network != start.network:
         raise ConfigError(
-            f"network: not that of {start.name}, which this run starts from; leave it out, or start "
-            "from nothing"
+            f"network: not that of {start.name}, which this run starts from; leave it out, or "
+            "start from nothing"
         )
     if "preprocess" in config.model_fields_set:
         return config.model_copy(update={"network": start.network})
