@@ -46,9 +46,11 @@ def marks(count: int, contrast: tuple[float, float]) -> list[Rendered]:
 
 def near_cells(mask: np.ndarray, side: int) -> np.ndarray:
     """Cells whose centre lies in the mask or within one cell's length of it, bool (side, side)."""
-    cell = mask.shape[0] // side
-    grown = cv2.dilate(mask.astype(np.uint8), np.ones((2 * cell + 1, 2 * cell + 1)))
-    return grown[cell // 2 :: cell, cell // 2 :: cell].astype(bool)
+    cell = mask.shape[0] / side  # ten cells of 160 pixels are 12.8 of 128 each
+    reach = 2 * round(cell) + 1
+    grown = cv2.dilate(mask.astype(np.uint8), np.ones((reach, reach)))
+    centres = ((np.arange(side) + 0.5) * cell).astype(int)
+    return grown[np.ix_(centres, centres)].astype(bool)
 
 
 def peak_is_near(told: Explanation, mask: np.ndarray) -> bool:
