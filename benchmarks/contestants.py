@@ -16,6 +16,8 @@ from pathlib import Path
 MODELS = Path(os.environ.get("PEER_MODELS", "."))
 """Folder for an untrained model that a peer must find on the disk."""
 
+SIZE = 160  # side of the input of models/photos
+
 
 def timm(folder: Path, out: Path, batch: int, workers: int) -> None:
     """As timm's inference.py does it: ImageDataset, create_loader, softmax, topk, a pandas CSV."""
@@ -105,7 +107,7 @@ def _in_processes(work, folder: Path, batch: int, workers: int) -> Iterator[tupl
             yield from rows
 
 
-def _decode_all(names: list[str], side: int = 256) -> list[tuple[str, int]]:
+def _decode_all(names: list[str], side: int = 2 * SIZE) -> list[tuple[str, int]]:
     import simplejpeg
 
     return [
@@ -136,7 +138,7 @@ def _session():
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         graph = Path(__file__).parents[1] / "models" / "photos" / "model.onnx"
-        tensors = np.random.default_rng(1).normal(0, 0.1, (256, 3, 128, 128)).astype(np.float32)
+        tensors = np.random.default_rng(1).normal(0, 0.1, (256, 3, SIZE, SIZE)).astype(np.float32)
         _HELD.extend((onnxruntime.InferenceSession(graph, options), tensors))
     return _HELD
 
