@@ -77,7 +77,7 @@ models-rendered: $(INSTALLED)
 	@$(DIASCOPE) model verify models/rendered
 
 models-photos: $(INSTALLED)
-	@printf '\n%s\n' 'photos 1/4: train on photographs and drawn marks, about two minutes on two cores.'
+	@printf '\n%s\n' 'photos 1/4: train on photographs and drawn marks, about three minutes on two cores.'
 	@$(DIASCOPE) train --config configs/photos.toml --data $(PHOTOS) --out runs/photos --overwrite
 	@printf '\n%s\n' 'photos 2/4: cross-validate by groups, five times the training.'
 	@$(DIASCOPE) cross-validate --config configs/photos.toml --data $(PHOTOS) --by group --folds 5 \
