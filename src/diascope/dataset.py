@@ -284,7 +284,7 @@ def with_joined_groups(
 
 
 def known_groups(
-    name: str | None, rows: Sequence[ManifestRow], folder: Path | None = None
+    name: Path | str | None, rows: Sequence[ManifestRow], folder: Path | None = None
 ) -> dict[str, str]:
     """Group of each path of a CSV (path, group_id) in a folder; empty without a name.
 

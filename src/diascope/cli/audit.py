@@ -151,7 +151,7 @@ def audit(
 
     audits.check_output(out, overwrite=overwrite)
     read = dataset.read_manifest(manifest)
-    known = dataset.known_groups(None if groups is None else str(groups), read.rows)
+    known = dataset.known_groups(groups, read.rows)
     predictor = Predictor.load(model)
     with tracking() as track:
         found = audits.audit(

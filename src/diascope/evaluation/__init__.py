@@ -86,7 +86,7 @@ def evaluate(
         ManifestError: a label of skin tone that is none, or ``groups`` cannot be read or is of
             other pictures.
     """
-    known = known_groups(None if groups is None else str(groups), manifest.rows)
+    known = known_groups(groups, manifest.rows)
     judged, unreadable = judge(predictor, manifest.rows, track)
     judged = with_joined_groups(judged, manifest.rows, known, copies=join_copies, track=track)
     changes: tuple[ChangeFigures, ...] = ()
